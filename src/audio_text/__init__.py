@@ -1,0 +1,1 @@
+"""audio-text: audio in, text out, asynchronously."""

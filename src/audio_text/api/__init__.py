@@ -1,0 +1,1 @@
+"""Process 1: HTTP in, live status out."""

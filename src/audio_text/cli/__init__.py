@@ -1,0 +1,1 @@
+"""The operator's and the user's commands: a doorway, no logic."""

@@ -1,0 +1,1 @@
+"""Pure: what a job, a transcript and an event are."""

@@ -1,0 +1,95 @@
+"""The job: what the user sees, and the moves it may make."""
+
+from datetime import datetime
+from enum import StrEnum
+
+import msgspec
+
+from audio_text.domain.options import TranscriptionOptions
+
+
+class JobStatus(StrEnum):
+    """Where a job stands; the last three are final."""
+
+    pending = "pending"
+    processing = "processing"
+    completed = "completed"
+    failed = "failed"
+    cancelled = "cancelled"
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether nothing more will happen to the job."""
+        return not LEGAL_TRANSITIONS[self]
+
+
+LEGAL_TRANSITIONS: dict[JobStatus, frozenset[JobStatus]] = {
+    JobStatus.pending: frozenset({JobStatus.processing, JobStatus.failed, JobStatus.cancelled}),
+    JobStatus.processing: frozenset({JobStatus.pending, JobStatus.completed, JobStatus.failed, JobStatus.cancelled}),
+    JobStatus.completed: frozenset(),
+    JobStatus.failed: frozenset(),
+    JobStatus.cancelled: frozenset(),
+}
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True):
+    """A recording to be transcribed: one row of `transcription_job`.
+
+    Times are aware UTC; `progress` is percent 0-100 of audio time; durations are seconds of audio.
+    `url` is the address of the upload without its signature. `attempt` counts claims.
+    """
+
+    id: str
+    filename: str
+    url: str
+    object_key: str
+    file_size_bytes: int
+    content_type: str | None
+    status: JobStatus
+    whisper_model: str
+    tier: str
+    options: TranscriptionOptions
+    creation_date: datetime
+    update_date: datetime
+    description: str | None = None
+    request_id: str | None = None
+    attempt: int = 0
+    lease_owner: str | None = None
+    lease_expires_at: datetime | None = None
+    available_at: datetime | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    progress: float = 0.0
+    duration: float | None = None
+    duration_after_vad: float | None = None
+    processing_time_seconds: float | None = None
+    real_time_factor: float | None = None
+    language: str | None = None
+    language_probability: float | None = None
+    result_text: str | None = None
+    error_code: str | None = None
+    error_message: str | None = None
+
+
+class Completed(msgspec.Struct, frozen=True, kw_only=True):
+    """How a successful attempt ends. Durations are seconds of audio, the processing time is wall time."""
+
+    result_text: str
+    duration: float
+    duration_after_vad: float
+    processing_time_seconds: float
+    language: str | None
+    language_probability: float | None
+
+    @property
+    def real_time_factor(self) -> float | None:
+        """Processing seconds per second of audio; None for an empty recording."""
+        return self.processing_time_seconds / self.duration if self.duration > 0 else None
+
+
+class Failed(msgspec.Struct, frozen=True, kw_only=True):
+    """How an attempt ends for good, with a stable code and a sentence for a person."""
+
+    error_code: str
+    error_message: str
+    processing_time_seconds: float

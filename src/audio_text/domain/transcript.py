@@ -1,0 +1,69 @@
+"""What a recording says: words, segments and the facts about the audio they came from."""
+
+import msgspec
+
+
+class Word(msgspec.Struct, frozen=True, kw_only=True):
+    """One word; `start` and `end` in seconds from the beginning of the recording."""
+
+    start: float
+    end: float
+    word: str
+    probability: float
+
+
+class Segment(msgspec.Struct, frozen=True, kw_only=True):
+    """A stretch of speech, with Whisper's own scores for it.
+
+    `id` counts from 0 without gaps within a job; `start` and `end` are seconds from the beginning
+    of the recording; `seek` is the 10-ms frame at which its decoding window began.
+    """
+
+    id: int
+    seek: int
+    start: float
+    end: float
+    text: str
+    tokens: tuple[int, ...]
+    temperature: float
+    avg_logprob: float
+    compression_ratio: float
+    no_speech_prob: float
+    words: tuple[Word, ...] | None = None
+
+
+class AudioFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What a container says of itself before anything is decoded. `duration` in seconds, if it says."""
+
+    container: str
+    codec: str
+    sample_rate: int
+    channels: int
+    duration: float | None = None
+
+
+class TranscriptChunk(msgspec.Struct, frozen=True, kw_only=True):
+    """News from the engine: segments decoded since the last chunk, and how far it is.
+
+    `position` and `duration` are seconds of audio; `duration` is the best known so far and exact in
+    the last chunk, whose `position` equals it. `duration_after_vad` grows as blocks are decoded.
+    """
+
+    segments: tuple[Segment, ...]
+    position: float
+    duration: float
+    duration_after_vad: float
+    language: str | None
+    language_probability: float | None
+
+    @property
+    def progress(self) -> float:
+        """Percent of the audio that is done, 0-100, one decimal."""
+        if self.duration <= 0:
+            return 0.0
+        return round(min(100.0, 100.0 * self.position / self.duration), 1)
+
+
+def plain_text(segments: "tuple[Segment, ...] | list[Segment]") -> str:
+    """Join the segments' texts as Whisper wrote them (each begins with its own space)."""
+    return "".join(segment.text for segment in segments).strip()

@@ -1,0 +1,189 @@
+"""Everything that can go wrong, as one tree; each class owns its stable `code` and HTTP status.
+
+    AudioTextError
+    ├── ConfigurationError            the process cannot start with these settings
+    ├── InvalidRequestError           what the client sent cannot be served
+    │   ├── UnknownModelError
+    │   ├── ForeignUrlError
+    │   ├── UploadMissingError
+    │   ├── UploadMismatchError
+    │   ├── UploadTooLargeError
+    │   ├── UnsupportedMediaError
+    │   │   └── InvalidAudioError
+    │   │       ├── EmptyAudioError
+    │   │       └── NoSoundTrackError
+    │   └── UploadLinkError
+    ├── JobNotFoundError
+    ├── JobStateError
+    ├── ModelUnavailableError         a listed model that this worker cannot have
+    ├── LeaseLostError                somebody else owns the job now
+    ├── StreamGapError                events were lost: read the row again
+    └── TransientError                trying again later may work
+        ├── DatabaseUnavailableError
+        ├── QueueUnavailableError
+        ├── EventsUnavailableError
+        ├── StoreUnavailableError
+        └── MailUnavailableError
+
+The docstring of a class is its default message: a sentence for a person, saying what to do.
+"""
+
+import inspect
+from typing import ClassVar
+
+
+class AudioTextError(Exception):
+    """Something went wrong inside the service."""
+
+    code: ClassVar[str] = "internal_error"
+    http_status: ClassVar[int] = 500
+
+    def __init__(self, detail: str | None = None) -> None:
+        self.detail = detail or inspect.cleandoc(type(self).__doc__ or "")
+        super().__init__(self.detail)
+
+
+class ConfigurationError(AudioTextError):
+    """The settings are not usable."""
+
+    code = "configuration_error"
+
+
+class InvalidRequestError(AudioTextError):
+    """The request cannot be served as it was sent."""
+
+    code = "invalid_request"
+    http_status = 400
+
+
+class UnknownModelError(InvalidRequestError):
+    """This model is not listed in the service's settings."""
+
+    code = "unknown_model"
+
+
+class ForeignUrlError(InvalidRequestError):
+    """The url was not handed out by this service: ask for a presigned URL first."""
+
+    code = "foreign_url"
+
+
+class UploadMissingError(InvalidRequestError):
+    """Nothing was uploaded to this url: PUT the file there before submitting the job."""
+
+    code = "upload_missing"
+    http_status = 404
+
+
+class UploadMismatchError(InvalidRequestError):
+    """The upload is not what was declared when its URL was asked for."""
+
+    code = "upload_mismatch"
+
+
+class UploadTooLargeError(InvalidRequestError):
+    """The file is larger than this service accepts."""
+
+    code = "upload_too_large"
+    http_status = 413
+
+
+class UnsupportedMediaError(InvalidRequestError):
+    """This kind of file is not accepted."""
+
+    code = "unsupported_media"
+    http_status = 415
+
+
+class InvalidAudioError(UnsupportedMediaError):
+    """The file could not be read as audio: it is damaged or not an audio file."""
+
+    code = "invalid_audio"
+
+
+class EmptyAudioError(InvalidAudioError):
+    """The file is empty."""
+
+    code = "empty_audio"
+
+
+class NoSoundTrackError(InvalidAudioError):
+    """The file has no sound track."""
+
+    code = "no_sound_track"
+
+
+class UploadLinkError(InvalidRequestError):
+    """This upload link has expired or was altered: ask for a new one."""
+
+    code = "upload_link_invalid"
+    http_status = 403
+
+
+class JobNotFoundError(AudioTextError):
+    """There is no job with this id."""
+
+    code = "job_not_found"
+    http_status = 404
+
+
+class JobStateError(AudioTextError):
+    """The job is not in a state that allows this."""
+
+    code = "job_state"
+    http_status = 409
+
+
+class ModelUnavailableError(AudioTextError):
+    """The model could not be loaded on this worker."""
+
+    code = "model_unavailable"
+
+
+class LeaseLostError(AudioTextError):
+    """Another worker owns this job now, or it was cancelled."""
+
+    code = "lease_lost"
+
+
+class StreamGapError(AudioTextError):
+    """Some live events of this job are gone: its row has the current state."""
+
+    code = "stream_gap"
+
+
+class TransientError(AudioTextError):
+    """A part of the service is not reachable just now: try again in a few seconds."""
+
+    code = "unavailable"
+    http_status = 503
+
+
+class DatabaseUnavailableError(TransientError):
+    """The database is not reachable just now: try again in a few seconds."""
+
+    code = "database_unavailable"
+
+
+class QueueUnavailableError(TransientError):
+    """The queue is not reachable just now: try again in a few seconds."""
+
+    code = "queue_unavailable"
+
+
+class EventsUnavailableError(TransientError):
+    """Live events are not available just now: try again in a few seconds."""
+
+    code = "events_unavailable"
+
+
+class StoreUnavailableError(TransientError):
+    """The audio store is not reachable just now: try again in a few seconds."""
+
+    code = "store_unavailable"
+
+
+class MailUnavailableError(TransientError):
+    """Mail cannot be sent just now."""
+
+    code = "mail_unavailable"

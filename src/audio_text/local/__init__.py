@@ -1,0 +1,1 @@
+"""The embedded stack behind `just up`: PostgreSQL, Redis, supervisor."""

@@ -1,0 +1,239 @@
+"""What the services need from the outside world, as Protocols. Adapters provide it; tests hold fakes to it."""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from audio_text.domain.events import JobUpdate, Published
+from audio_text.domain.job import Completed, Failed, Job, JobStatus
+from audio_text.domain.options import TranscriptionOptions
+from audio_text.domain.transcript import AudioFacts, Segment, TranscriptChunk
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """The right to write on a job: this attempt of it, and no other."""
+
+    job_id: str
+    attempt: int
+
+
+class JobRepository(Protocol):
+    """The table of jobs and their segments. Every method may raise DatabaseUnavailableError."""
+
+    async def add(self, job: Job) -> None:
+        """Store a new job, committed when this returns."""
+        ...
+
+    async def get(self, job_id: str) -> Job:
+        """Read one job. Raises JobNotFoundError."""
+        ...
+
+    async def recent(
+        self, *, limit: int, before: tuple[datetime, str] | None = None, status: JobStatus | None = None
+    ) -> list[Job]:
+        """Jobs, newest first (creation_date, then id), strictly older than `before`."""
+        ...
+
+    async def segments(self, job_id: str, *, first: int = 0) -> list[Segment]:
+        """Stored segments with id >= `first`, in order; empty for an unknown job."""
+        ...
+
+    async def claim(self, tier: str, *, owner: str, lease_seconds: float) -> Job | None:
+        """Take the oldest pending job of the tier whose available_at has come: processing, attempt + 1, leased.
+
+        Concurrent callers never get the same job. Sets started_at at the first attempt. None: nothing to do.
+        """
+        ...
+
+    async def extend_lease(self, claim: Claim, *, lease_seconds: float) -> bool:
+        """Push the end of the lease out; False when the claim no longer holds."""
+        ...
+
+    async def record(self, claim: Claim, chunk: TranscriptChunk) -> bool:
+        """Store a chunk: its segments, progress, language and durations, in one statement.
+
+        False, and nothing written, when the claim no longer holds (cancelled, taken over).
+        """
+        ...
+
+    async def complete(self, claim: Claim, outcome: Completed) -> bool:
+        """Move processing → completed, progress 100; False when the claim no longer holds."""
+        ...
+
+    async def fail(self, claim: Claim, outcome: Failed) -> bool:
+        """Move processing → failed, keeping segments and progress; False when the claim no longer holds."""
+        ...
+
+    async def release(self, claim: Claim, *, delay_seconds: float, spend_attempt: bool) -> bool:
+        """Move processing → pending, claimable after the delay; gives the attempt back when it is not spent."""
+        ...
+
+    async def is_object_needed(self, object_key: str, *, besides: str) -> bool:
+        """Whether a job other than `besides` that is not over still needs this stored object."""
+        ...
+
+    async def check(self) -> None:
+        """Raise DatabaseUnavailableError unless a query answers."""
+        ...
+
+
+class UploadTarget(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a client PUTs the raw bytes, and the headers it must send with them."""
+
+    url: str
+    headers: dict[str, str]
+    expires_at: datetime
+
+
+class StoredObject(msgspec.Struct, frozen=True, kw_only=True):
+    """What the store knows of an object."""
+
+    key: str
+    size_bytes: int
+    content_type: str | None
+
+
+class AudioStore(Protocol):
+    """Where recordings lie between upload and transcript. Methods may raise StoreUnavailableError."""
+
+    async def prepare(self) -> None:
+        """Create what is missing: bucket, CORS rule, lifecycle rule; or the folder. Safe to repeat."""
+        ...
+
+    async def presign_upload(
+        self, key: str, *, content_type: str | None, size_bytes: int, expires_seconds: int
+    ) -> UploadTarget:
+        """A URL bound to this key, exactly this size and, when given, this content type."""
+        ...
+
+    def key_of(self, url: str) -> str:
+        """The key behind a URL that `presign_upload` made, expired or not. Raises ForeignUrlError."""
+        ...
+
+    async def stat(self, key: str) -> StoredObject:
+        """Raises UploadMissingError."""
+        ...
+
+    async def read_range(self, key: str, start: int, length: int) -> bytes:
+        """Bytes [start, start + length), fewer at the end. Raises UploadMissingError."""
+        ...
+
+    def fetch(self, key: str) -> AbstractAsyncContextManager[Path]:
+        """The object as a local file, for as long as the context is open. Raises UploadMissingError."""
+        ...
+
+    async def delete(self, key: str) -> None:
+        """Remove the object; not an error when it is gone already."""
+        ...
+
+    async def check(self) -> None:
+        """Raise StoreUnavailableError unless the store answers."""
+        ...
+
+
+class AudioProbe(Protocol):
+    """Looks into a container without decoding it."""
+
+    async def probe(self, read_range: Callable[[int, int], Awaitable[bytes]], size_bytes: int) -> AudioFacts:
+        """Read as little as possible of the object. Raises InvalidAudioError, EmptyAudioError, NoSoundTrackError."""
+        ...
+
+
+class JobQueue(Protocol):
+    """Wakes the workers of a tier."""
+
+    async def enqueue(
+        self, tier: str, *, job_id: str, delay_seconds: float = 0.0, request_id: str | None = None
+    ) -> None:
+        """Say that work exists on the tier. Raises QueueUnavailableError within 2 seconds."""
+        ...
+
+    async def check(self) -> None:
+        """Raise QueueUnavailableError unless the queue answers."""
+        ...
+
+
+class Subscription(Protocol):
+    """The live events of one job, from a known point on, each once and in order."""
+
+    @property
+    def position(self) -> str:
+        """The cursor at which this subscription began: all that is published after it will come."""
+        ...
+
+    @property
+    def is_continuous(self) -> bool:
+        """Whether the log reaches back to the cursor that was asked for; False also when none was."""
+        ...
+
+    def __aiter__(self) -> AsyncIterator[Published]:
+        """Yield for ever; raises StreamGapError when events were lost (subscribe again, from the row)."""
+        ...
+
+
+class EventStream(Protocol):
+    """The event log of every job, with live followers."""
+
+    async def publish(self, update: JobUpdate) -> str:
+        """Append to the job's log; returns the event's id. Raises EventsUnavailableError within 2 seconds."""
+        ...
+
+    def follow(self, job_id: str, *, after: str | None = None) -> AbstractAsyncContextManager[Subscription]:
+        """Subscribe: with `after`, from that event on (replayed from the log), else from now.
+
+        Raises EventsUnavailableError within 2 seconds.
+        """
+        ...
+
+    async def check(self) -> None:
+        """Raise EventsUnavailableError unless the stream answers."""
+        ...
+
+
+class ResumePoint(msgspec.Struct, frozen=True, kw_only=True):
+    """Where an earlier attempt stopped: continue at `position` seconds with these facts and segments behind."""
+
+    position: float
+    next_segment_id: int
+    duration_after_vad: float
+    language: str | None
+    language_probability: float | None
+    previous_tokens: Sequence[int] = ()
+
+
+class Engine(Protocol):
+    """Turns a local audio file into segments."""
+
+    def transcribe(
+        self, audio: Path, *, model: str, options: TranscriptionOptions, resume: ResumePoint | None = None
+    ) -> AsyncGenerator[TranscriptChunk, None]:
+        """Yield chunks as they are decoded, the last with position == duration; never blocks the event loop.
+
+        At least one chunk always comes, also for silence. Closing the generator stops the work at the next
+        segment. Raises InvalidAudioError, NoSoundTrackError, ModelUnavailableError; TransientError for lack of memory.
+        """
+        ...
+
+    async def preload(self, model: str) -> None:
+        """Have the model in memory. Raises ModelUnavailableError."""
+        ...
+
+
+class Mail(msgspec.Struct, frozen=True, kw_only=True):
+    """One plain-text message."""
+
+    to: str
+    subject: str
+    text: str
+
+
+class Mailer(Protocol):
+    """Sends mail."""
+
+    async def send(self, mail: Mail) -> None:
+        """Raises MailUnavailableError."""
+        ...

@@ -1,0 +1,1 @@
+"""The use cases, one module each; they know ports, never adapters."""

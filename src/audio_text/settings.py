@@ -1,0 +1,172 @@
+"""Every setting of the service, typed. `settings.toml` holds the defaults; the environment overrides them."""
+
+from enum import StrEnum
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from audio_text.domain.options import TranscriptionOptions
+from audio_text.domain.tiers import FALLBACK_TIER, RetryPolicy
+
+Positive = Annotated[int, Meta(ge=1)]
+Seconds = Annotated[float, Meta(gt=0)]
+Port = Annotated[int, Meta(ge=1, le=65_535)]
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A table of settings.toml: immutable, every key known."""
+
+
+class ApiSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    host: str
+    port: Port
+    public_url: str
+    processes: Positive
+    docs: bool
+    cors_origins: tuple[str, ...]
+    drain_seconds: Positive
+
+
+class UploadSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    max_bytes: Positive
+    extensions: tuple[str, ...]
+    expires_seconds: Positive
+
+
+class JobSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    default_model: str
+    keep_audio: bool
+    list_limit: Annotated[int, Meta(ge=1, le=1_000)]
+
+
+class DatabaseSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    host: str
+    port: Port
+    name: str
+    user: str
+    pool_min: Positive
+    pool_max: Positive
+    timeout_seconds: Seconds
+
+
+class RedisSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    host: str
+    port: Port
+    queue_db: Annotated[int, Meta(ge=0)]
+    events_db: Annotated[int, Meta(ge=0)]
+
+
+class EventSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    retention_seconds: Positive
+    log_length: Positive
+    live_length: Positive
+    follower_buffer: Positive
+    ping_seconds: Seconds
+    send_timeout_seconds: Seconds
+
+
+class StoreKind(StrEnum):
+    disk = "disk"
+    s3 = "s3"
+
+
+class StoreSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    kind: StoreKind
+    orphan_days: Positive
+
+
+class DiskSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    folder: str
+
+
+class S3Settings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    endpoint: str
+    public_endpoint: str
+    region: str
+    bucket: str
+
+
+class WorkerMode(StrEnum):
+    default = "default"
+    multi_queue = "multi-queue"
+
+
+class WorkerSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    mode: WorkerMode
+    default_concurrency: Positive
+    recycle_after_jobs: Annotated[int, Meta(ge=0)]
+    lease_seconds: Annotated[float, Meta(ge=3)]
+    shutdown_seconds: Seconds
+    temp_folder: str
+
+
+class EngineSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    device: str
+    compute_type: str
+    cpu_threads: Annotated[int, Meta(ge=0)]
+    cache_folder: str
+    offline: bool
+    preload: tuple[str, ...]
+    max_models: Positive
+    block_seconds: Annotated[float, Meta(ge=30, le=3_600)]
+
+
+class TierSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    concurrency: Positive
+    max_instances: Positive
+    soft_limit_seconds: Seconds
+    hard_limit_seconds: Seconds
+    retry: RetryPolicy
+
+
+class ModelSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    source: str
+    tier: str = FALLBACK_TIER
+
+
+class MailSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    host: str
+    port: Port
+    user: str
+    sender: str
+    start_tls: bool
+    timeout_seconds: Seconds
+
+
+class LogSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    level: str
+    format: str
+
+
+class Secrets(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Only ever read from the environment, never from a file, and never shown."""
+
+    database_password: str = ""
+    redis_password: str = ""
+    s3_access_key: str = ""
+    s3_secret_key: str = ""
+    disk_signing_key: str = ""
+    mail_password: str = ""
+
+
+class Settings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All of it."""
+
+    api: ApiSettings
+    upload: UploadSettings
+    job: JobSettings
+    options: TranscriptionOptions
+    engine: EngineSettings
+    worker: WorkerSettings
+    tiers: dict[str, TierSettings]
+    models: dict[str, ModelSettings]
+    store: StoreSettings
+    disk: DiskSettings
+    s3: S3Settings
+    database: DatabaseSettings
+    redis: RedisSettings
+    events: EventSettings
+    mail: MailSettings
+    log: LogSettings
+    secrets: Secrets = Secrets()

@@ -1,0 +1,1 @@
+"""Process 2: messages in, events out."""
