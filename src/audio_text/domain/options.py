@@ -1,6 +1,6 @@
 """How one recording is to be transcribed: the options of a job, in faster-whisper's spelling."""
 
-from enum import StrEnum
+from enum import Enum
 from typing import Annotated
 
 import msgspec
@@ -10,7 +10,7 @@ FALLBACK_TEMPERATURES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 """Whisper's own sequence: sample a little warmer each time the text looks like a failure."""
 
 
-class Task(StrEnum):
+class Task(Enum):
     """Whisper's two tasks: write down, or write down in English."""
 
     transcribe = "transcribe"
