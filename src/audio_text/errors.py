@@ -105,6 +105,7 @@ class EmptyAudioError(InvalidAudioError):
     """The file is empty."""
 
     code = "empty_audio"
+    http_status = 400
 
 
 class NoSoundTrackError(InvalidAudioError):

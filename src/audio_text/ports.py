@@ -161,8 +161,13 @@ class Subscription(Protocol):
     """The live events of one job, from a known point on, each once and in order."""
 
     @property
+    def start(self) -> str:
+        """The cursor after which events are delivered: what was asked for, or `position`."""
+        ...
+
+    @property
     def position(self) -> str:
-        """The cursor at which this subscription began: all that is published after it will come."""
+        """The newest event in the log when this subscription began; "0-0" for an empty log."""
         ...
 
     @property

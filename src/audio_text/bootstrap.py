@@ -1,0 +1,124 @@
+"""Composition root: the only place where services meet adapters. Everything opens here and is closed here."""
+
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from tempfile import gettempdir
+
+import msgspec
+
+from audio_text.adapters.database import open_database
+from audio_text.adapters.disk_store import DiskAudioStore
+from audio_text.adapters.event_stream import open_event_stream
+from audio_text.adapters.job_queue import open_job_queue
+from audio_text.adapters.mailer import SmtpMailer
+from audio_text.adapters.migrations import migrate as run_migrations
+from audio_text.adapters.probe import PyAvProbe
+from audio_text.adapters.repository import PiccoloJobRepository
+from audio_text.adapters.s3_store import open_s3_store
+from audio_text.ports import AudioStore, EventStream, JobQueue, JobRepository
+from audio_text.services.delivery import DeliveryService
+from audio_text.services.lifecycle import LifecycleService
+from audio_text.services.live import LiveService
+from audio_text.services.submission import SubmissionService
+from audio_text.services.uploads import UploadService
+from audio_text.settings import Settings, StoreKind
+
+
+class Resources(msgspec.Struct, frozen=True, kw_only=True):
+    """The outside world, open: what both processes need of it."""
+
+    jobs: JobRepository
+    store: AudioStore
+    queue: JobQueue
+    events: EventStream
+
+
+@asynccontextmanager
+async def open_resources(settings: Settings, *, name: str, live: bool) -> AsyncGenerator[Resources, None]:
+    """Open database, store, queue and event stream; none of them has to be up yet.
+
+    Connections carry `name`, so that an operator sees whose they are. `live` starts the shared reader of events.
+    """
+    async with AsyncExitStack() as stack:
+        database = await stack.enter_async_context(
+            open_database(settings.database, settings.secrets.database_password, application_name=name)
+        )
+        queue = await stack.enter_async_context(
+            open_job_queue(settings.redis, settings.secrets.redis_password, client_name=name)
+        )
+        events = await stack.enter_async_context(
+            open_event_stream(
+                settings.redis, settings.secrets.redis_password, settings.events, client_name=name, live=live
+            )
+        )
+        store = await stack.enter_async_context(_open_store(settings))
+        yield Resources(jobs=PiccoloJobRepository(database), store=store, queue=queue, events=events)
+
+
+@asynccontextmanager
+async def _open_store(settings: Settings) -> AsyncGenerator[AudioStore, None]:
+    match settings.store.kind:
+        case StoreKind.disk:
+            yield open_disk_store(settings)
+        case StoreKind.s3:
+            async with open_s3_store(
+                settings.s3,
+                access_key=settings.secrets.s3_access_key,
+                secret_key=settings.secrets.s3_secret_key,
+                orphan_days=settings.store.orphan_days,
+                cors_origins=settings.api.cors_origins,
+                temp_folder=temp_folder(settings),
+            ) as store:
+                yield store
+
+
+def open_disk_store(settings: Settings) -> DiskAudioStore:
+    """The store of a single machine; its upload links point at this API."""
+    base_url = settings.api.public_url or f"http://{settings.api.host}:{settings.api.port}"
+    key = settings.secrets.disk_signing_key.encode()
+    return DiskAudioStore(Path(settings.disk.folder), base_url=base_url, signing_key=key)
+
+
+def temp_folder(settings: Settings) -> Path:
+    """Where downloads lie while they are transcribed."""
+    return Path(settings.worker.temp_folder or gettempdir())
+
+
+async def migrate(settings: Settings) -> list[str]:
+    """Bring the database up to date; returns the names of the migrations that were applied."""
+    return await run_migrations(settings.database, settings.secrets.database_password)
+
+
+class ApiServices(msgspec.Struct, frozen=True, kw_only=True):
+    """The use cases behind the API's routes, and the resources they stand on (for health checks)."""
+
+    uploads: UploadService
+    submission: SubmissionService
+    lifecycle: LifecycleService
+    live: LiveService
+    delivery: DeliveryService
+    resources: Resources
+
+
+@asynccontextmanager
+async def open_api_services(settings: Settings) -> AsyncGenerator[ApiServices, None]:
+    """Everything the API process needs while it lives."""
+    async with open_resources(settings, name="audio-text-api", live=True) as resources:
+        yield ApiServices(
+            uploads=UploadService(store=resources.store, settings=settings.upload),
+            submission=SubmissionService(
+                jobs=resources.jobs,
+                store=resources.store,
+                probe=PyAvProbe(),
+                queue=resources.queue,
+                settings=settings,
+            ),
+            lifecycle=LifecycleService(jobs=resources.jobs, list_limit=settings.job.list_limit),
+            live=LiveService(jobs=resources.jobs, events=resources.events),
+            delivery=DeliveryService(
+                jobs=resources.jobs,
+                mailer=SmtpMailer(settings.mail, password=settings.secrets.mail_password),
+            ),
+            resources=resources,
+        )
