@@ -1,0 +1,32 @@
+"""What a file may be: its extension, and the containers that are opened at all."""
+
+import re
+from collections.abc import Mapping
+
+DEMUXERS = ("aac", "flac", "matroska", "mov", "mp3", "ogg", "wav")
+"""FFmpeg's names of the containers of mp3, wav, m4a, mp4, flac, ogg, opus, aac and webm.
+
+What is not here is never opened, whatever a file calls itself: playlists and session descriptions
+(hls, dash, concat, sdp) would make FFmpeg read other files and addresses in the client's name.
+"""
+
+DEMUXER_OPTIONS: Mapping[str, str] = {
+    "format_whitelist": ",".join(DEMUXERS),
+    # no protocol has this name: a second wall, should an allowed container refer to another file
+    "protocol_whitelist": "none",
+}
+"""FFmpeg options for opening what a client sent, from a Python file object (a path would need a protocol)."""
+
+_SEPARATORS = re.compile(r"[/\\]")
+_EXTENSION = re.compile(r"[a-z0-9]{1,16}")
+
+
+def extension_of(filename: str) -> str:
+    """The extension in lower case without its dot; empty when there is none that could be a kind of file.
+
+    Only what follows the last path separator of any system counts, so that no path trick matters.
+    """
+    name = _SEPARATORS.split(filename)[-1].strip()
+    stem, _, extension = name.rpartition(".")
+    extension = extension.lower()
+    return extension if stem and _EXTENSION.fullmatch(extension) else ""
