@@ -78,7 +78,7 @@ def make_segment(number: int = 0, **fields: Any) -> Segment:  # noqa: ANN401 -- 
 
 
 def make_chunk(*segments: Segment, **fields: Any) -> TranscriptChunk:  # noqa: ANN401 -- any field of TranscriptChunk
-    """Build a chunk of these segments (of none: silence), positioned at the end of the last, of ten seconds of audio."""
+    """Build a chunk of these segments (none: silence), positioned at the end of the last, of ten seconds of audio."""
     position = segments[-1].end if segments else 0.0
     defaults: dict[str, Any] = {
         "segments": segments,

@@ -1,17 +1,36 @@
-"""Every setting of the service, typed. `settings.toml` holds the defaults; the environment overrides them."""
+"""The shape of every setting: one frozen Struct per table of settings.toml."""
 
+from difflib import get_close_matches
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
 from audio_text.domain.options import TranscriptionOptions
 from audio_text.domain.tiers import FALLBACK_TIER, RetryPolicy
+from audio_text.errors import UnknownModelError
 
 Positive = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(gt=0)]
 Port = Annotated[int, Meta(ge=1, le=65_535)]
+Name = Annotated[str, Meta(min_length=1)]
+Url = Annotated[
+    str, Meta(pattern=r"^(https?://\S+)?$", description="an address that begins with http:// or https://, or empty")
+]
+ComputeType = Literal[
+    "default",
+    "auto",
+    "int8",
+    "int8_float32",
+    "int8_float16",
+    "int8_bfloat16",
+    "int16",
+    "float16",
+    "bfloat16",
+    "float32",
+]
+"""CTranslate2's own list."""
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -19,9 +38,9 @@ class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class ApiSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    host: str
+    host: Name
     port: Port
-    public_url: str
+    public_url: Url
     processes: Positive
     docs: bool
     cors_origins: tuple[str, ...]
@@ -35,23 +54,23 @@ class UploadSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class JobSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    default_model: str
+    default_model: Name
     keep_audio: bool
     list_limit: Annotated[int, Meta(ge=1, le=1_000)]
 
 
 class DatabaseSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    host: str
+    host: Name
     port: Port
-    name: str
-    user: str
+    name: Name
+    user: Name
     pool_min: Positive
     pool_max: Positive
     timeout_seconds: Seconds
 
 
 class RedisSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    host: str
+    host: Name
     port: Port
     queue_db: Annotated[int, Meta(ge=0)]
     events_db: Annotated[int, Meta(ge=0)]
@@ -77,14 +96,14 @@ class StoreSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class DiskSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    folder: str
+    folder: Name
 
 
 class S3Settings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    endpoint: str
-    public_endpoint: str
-    region: str
-    bucket: str
+    endpoint: Url
+    public_endpoint: Url
+    region: Name
+    bucket: Name
 
 
 class WorkerMode(StrEnum):
@@ -102,8 +121,8 @@ class WorkerSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class EngineSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    device: str
-    compute_type: str
+    device: Literal["cpu", "cuda", "auto"]
+    compute_type: ComputeType
     cpu_threads: Annotated[int, Meta(ge=0)]
     cache_folder: str
     offline: bool
@@ -121,6 +140,8 @@ class TierSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class ModelSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where a model comes from; an empty source takes it off the list when the settings are loaded."""
+
     source: str
     tier: str = FALLBACK_TIER
 
@@ -129,14 +150,14 @@ class MailSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     host: str
     port: Port
     user: str
-    sender: str
+    sender: Name
     start_tls: bool
     timeout_seconds: Seconds
 
 
 class LogSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    level: str
-    format: str
+    level: Literal["debug", "info", "warning", "error"]
+    format: Literal["json", "console"]
 
 
 class Secrets(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -170,3 +191,14 @@ class Settings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     mail: MailSettings
     log: LogSettings
     secrets: Secrets = Secrets()
+
+    def route(self, model: str) -> str:
+        """Name the tier whose queue serves the model. Raises UnknownModelError with what is offered."""
+        listed = self.models.get(model)
+        if listed is not None:
+            return listed.tier
+        near = get_close_matches(model, self.models, n=1)
+        hint = f'Did you mean "{near[0]}"? ' if near else ""
+        raise UnknownModelError(
+            f'The model "{model[:100]}" is not offered here. {hint}Offered: {", ".join(self.models) or "none"}.'
+        )

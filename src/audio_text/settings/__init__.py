@@ -1,0 +1,47 @@
+"""Every setting of the service. `settings.toml` holds the defaults, the environment overrides them."""
+
+from audio_text.settings.resources import resource
+from audio_text.settings.sections import (
+    ApiSettings,
+    DatabaseSettings,
+    DiskSettings,
+    EngineSettings,
+    EventSettings,
+    JobSettings,
+    LogSettings,
+    MailSettings,
+    ModelSettings,
+    RedisSettings,
+    S3Settings,
+    Secrets,
+    Settings,
+    StoreKind,
+    StoreSettings,
+    TierSettings,
+    UploadSettings,
+    WorkerMode,
+    WorkerSettings,
+)
+
+__all__ = [
+    "ApiSettings",
+    "DatabaseSettings",
+    "DiskSettings",
+    "EngineSettings",
+    "EventSettings",
+    "JobSettings",
+    "LogSettings",
+    "MailSettings",
+    "ModelSettings",
+    "RedisSettings",
+    "S3Settings",
+    "Secrets",
+    "Settings",
+    "StoreKind",
+    "StoreSettings",
+    "TierSettings",
+    "UploadSettings",
+    "WorkerMode",
+    "WorkerSettings",
+    "resource",
+]
