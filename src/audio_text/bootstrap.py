@@ -16,22 +16,13 @@ from audio_text.adapters.migrations import migrate as run_migrations
 from audio_text.adapters.probe import PyAvProbe
 from audio_text.adapters.repository import PiccoloJobRepository
 from audio_text.adapters.s3_store import open_s3_store
-from audio_text.ports import AudioStore, EventStream, JobQueue, JobRepository
+from audio_text.ports import AudioStore, Resources
 from audio_text.services.delivery import DeliveryService
 from audio_text.services.lifecycle import LifecycleService
 from audio_text.services.live import LiveService
 from audio_text.services.submission import SubmissionService
 from audio_text.services.uploads import UploadService
 from audio_text.settings import Settings, StoreKind
-
-
-class Resources(msgspec.Struct, frozen=True, kw_only=True):
-    """The outside world, open: what both processes need of it."""
-
-    jobs: JobRepository
-    store: AudioStore
-    queue: JobQueue
-    events: EventStream
 
 
 @asynccontextmanager
@@ -107,13 +98,7 @@ async def open_api_services(settings: Settings) -> AsyncGenerator[ApiServices, N
     async with open_resources(settings, name="audio-text-api", live=True) as resources:
         yield ApiServices(
             uploads=UploadService(store=resources.store, settings=settings.upload),
-            submission=SubmissionService(
-                jobs=resources.jobs,
-                store=resources.store,
-                probe=PyAvProbe(),
-                queue=resources.queue,
-                settings=settings,
-            ),
+            submission=SubmissionService(resources, probe=PyAvProbe(), settings=settings),
             lifecycle=LifecycleService(jobs=resources.jobs, list_limit=settings.job.list_limit),
             live=LiveService(jobs=resources.jobs, events=resources.events),
             delivery=DeliveryService(

@@ -16,14 +16,19 @@
     ├── JobNotFoundError
     ├── JobStateError
     ├── ModelUnavailableError         a listed model that this worker cannot have
+    ├── TimeLimitExceededError        the tier's limit ended the job
+    ├── WorkerLostError               every attempt took its worker down
     ├── LeaseLostError                somebody else owns the job now
     ├── StreamGapError                events were lost: read the row again
-    └── TransientError                trying again later may work
-        ├── DatabaseUnavailableError
-        ├── QueueUnavailableError
-        ├── EventsUnavailableError
-        ├── StoreUnavailableError
-        └── MailUnavailableError
+    ├── TransientError                trying again later may work
+    │   ├── DatabaseUnavailableError
+    │   ├── QueueUnavailableError
+    │   ├── EventsUnavailableError
+    │   ├── StoreUnavailableError
+    │   └── MailUnavailableError
+    └── ClientError                   what a client of a running service meets
+        ├── ServerUnreachableError
+        └── ServerRefusedError        it answered, and said no
 
 The docstring of a class is its default message: a sentence for a person, saying what to do.
 """
@@ -141,6 +146,18 @@ class ModelUnavailableError(AudioTextError):
     code = "model_unavailable"
 
 
+class TimeLimitExceededError(AudioTextError):
+    """The job took longer than its tier allows."""
+
+    code = "time_limit_exceeded"
+
+
+class WorkerLostError(AudioTextError):
+    """Every worker that tried this job stopped without a word: the recording may be what brings them down."""
+
+    code = "worker_lost"
+
+
 class LeaseLostError(AudioTextError):
     """Another worker owns this job now, or it was cancelled."""
 
@@ -188,3 +205,21 @@ class MailUnavailableError(TransientError):
     """Mail cannot be sent just now."""
 
     code = "mail_unavailable"
+
+
+class ClientError(AudioTextError):
+    """The service could not be used."""
+
+    code = "client_error"
+
+
+class ServerUnreachableError(ClientError):
+    """The service cannot be reached: start it with `just up`, or name another with --server."""
+
+    code = "server_unreachable"
+
+
+class ServerRefusedError(ClientError):
+    """The service refused."""
+
+    code = "server_refused"

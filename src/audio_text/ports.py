@@ -43,10 +43,15 @@ class JobRepository(Protocol):
         ...
 
     async def claim(self, tier: str, *, owner: str, lease_seconds: float) -> Job | None:
-        """Take the oldest pending job of the tier whose available_at has come: processing, attempt + 1, leased.
+        """Take the tier's oldest job that may run: pending and available, or processing with its lease run out.
 
-        Concurrent callers never get the same job. Sets started_at at the first attempt. None: nothing to do.
+        It becomes processing, attempt + 1, leased to `owner`; started_at is set at the first attempt. Concurrent
+        callers never get the same job. None: nothing to do.
         """
+        ...
+
+    async def overdue(self, *, seconds: float) -> dict[str, int]:
+        """Tier → number of jobs that could have been claimed for longer than `seconds` and were not."""
         ...
 
     async def extend_lease(self, claim: Claim, *, lease_seconds: float) -> bool:
@@ -152,6 +157,10 @@ class JobQueue(Protocol):
         """Say that work exists on the tier. Raises QueueUnavailableError within 2 seconds."""
         ...
 
+    async def depth(self, tier: str) -> int:
+        """Messages of the tier that wait, are delayed or are being worked on. Raises QueueUnavailableError."""
+        ...
+
     async def check(self) -> None:
         """Raise QueueUnavailableError unless the queue answers."""
         ...
@@ -197,6 +206,15 @@ class EventStream(Protocol):
     async def check(self) -> None:
         """Raise EventsUnavailableError unless the stream answers."""
         ...
+
+
+class Resources(msgspec.Struct, frozen=True, kw_only=True):
+    """The outside world, open: what both processes need of it."""
+
+    jobs: JobRepository
+    store: AudioStore
+    queue: JobQueue
+    events: EventStream
 
 
 class ResumePoint(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 from functools import partial
+from typing import cast
 from uuid import uuid4
 
 import msgspec
@@ -10,7 +11,7 @@ import structlog
 from audio_text.domain.job import Job, JobStatus
 from audio_text.domain.options import TranscriptionOptions
 from audio_text.errors import InvalidRequestError, QueueUnavailableError
-from audio_text.ports import AudioProbe, AudioStore, JobQueue, JobRepository
+from audio_text.ports import AudioProbe, Resources
 from audio_text.services.uploads import UploadService
 from audio_text.settings import Settings
 
@@ -31,21 +32,13 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True):
 class SubmissionService:
     """Turns a submission into a pending job."""
 
-    def __init__(
-        self,
-        *,
-        jobs: JobRepository,
-        store: AudioStore,
-        probe: AudioProbe,
-        queue: JobQueue,
-        settings: Settings,
-    ) -> None:
-        self._jobs = jobs
-        self._store = store
+    def __init__(self, resources: Resources, *, probe: AudioProbe, settings: Settings) -> None:
+        self._jobs = resources.jobs
+        self._store = resources.store
+        self._queue = resources.queue
         self._probe = probe
-        self._queue = queue
         self._settings = settings
-        self._uploads = UploadService(store=store, settings=settings.upload)
+        self._uploads = UploadService(store=resources.store, settings=settings.upload)
 
     async def submit(self, submission: Submission) -> Job:
         """Check, store, commit, then enqueue; the job is safe once this returns.
@@ -103,10 +96,7 @@ class SubmissionService:
 
 
 def _merged(defaults: dict[str, object], changes: dict[str, object]) -> dict[str, object]:
-    merged = dict(defaults)
-    for name, value in changes.items():
-        before = merged.get(name)
-        if isinstance(before, dict) and isinstance(value, dict):
-            value = before | value
-        merged[name] = value
-    return merged
+    # The one nested table is merged key by key, so that a job may change a single threshold.
+    default_vad = cast("dict[str, object]", defaults["vad"])
+    changed_vad = cast("dict[str, object]", changes.get("vad") or {})
+    return defaults | changes | {"vad": default_vad | changed_vad}

@@ -1,0 +1,247 @@
+"""Use case: transcribe the next job of a tier, from claim to terminal status, telling everybody on the way."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, asynccontextmanager
+
+import structlog
+
+from audio_text.domain.events import JobUpdate
+from audio_text.domain.job import Completed, Failed, Job, JobStatus
+from audio_text.domain.transcript import Segment, TranscriptChunk, plain_text
+from audio_text.errors import (
+    AudioTextError,
+    DatabaseUnavailableError,
+    EventsUnavailableError,
+    LeaseLostError,
+    QueueUnavailableError,
+    TimeLimitExceededError,
+    TransientError,
+    WorkerLostError,
+)
+from audio_text.ports import Claim, Engine, Resources, ResumePoint
+from audio_text.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+LEASE_BEATS = 3
+"""Heartbeats per lease: two may be lost before the job is somebody else's."""
+
+HAND_BACK_SECONDS = 5.0
+"""How long a stopping worker tries to give its job back before it leaves that to the lease."""
+
+
+class TranscriptionService:
+    """Works on one job at a time per caller; any number of callers may share it."""
+
+    def __init__(self, resources: Resources, *, engine: Engine, settings: Settings, owner: str) -> None:
+        self._jobs = resources.jobs
+        self._store = resources.store
+        self._queue = resources.queue
+        self._events = resources.events
+        self._engine = engine
+        self._settings = settings
+        self._owner = owner
+
+    async def run_next(self, tier: str) -> bool:
+        """Claim the oldest waiting job of the tier and bring it to an end; False when there was none.
+
+        Never raises for what is wrong with a job: that ends in its row. Raises DatabaseUnavailableError.
+        """
+        job = await self._jobs.claim(tier, owner=self._owner, lease_seconds=self._settings.worker.lease_seconds)
+        if job is None:
+            return False
+        attempt = _Attempt(job)
+        with structlog.contextvars.bound_contextvars(job_id=job.id, attempt=job.attempt, request_id=job.request_id):
+            log.info("job_claimed", tier=tier, model=job.whisper_model)
+            await self._announce(JobStatus.processing, attempt)
+            await self._attempt(attempt)
+        return True
+
+    async def _attempt(self, attempt: "_Attempt") -> None:
+        try:
+            async with self._lease(attempt.claim):
+                await self._transcribe(attempt)
+        except asyncio.CancelledError:
+            await self._hand_back(attempt)
+            raise
+        except LeaseLostError:
+            # Cancelled or taken over: whoever did that has written the row and told the followers.
+            log.info("job_left")
+        except TransientError as error:
+            await self._retry(attempt, error)
+        except AudioTextError as error:
+            await self._fail(attempt, error)
+        except Exception as error:  # a fault of ours must end in the job's row, not end the worker
+            log.exception("job_crashed")
+            await self._retry(attempt, AudioTextError(f"Something went wrong inside the service: {error!r}"))
+
+    @asynccontextmanager
+    async def _lease(self, claim: Claim) -> AsyncGenerator[None, None]:
+        try:
+            async with asyncio.TaskGroup() as group:
+                heartbeat = group.create_task(self._keep_lease(claim))
+                yield
+                heartbeat.cancel()
+        except BaseExceptionGroup as group:
+            # The first error is the cause; the group only tells that a heartbeat ran beside the work.
+            raise group.exceptions[0] from None
+
+    async def _keep_lease(self, claim: Claim) -> None:
+        lease_seconds = self._settings.worker.lease_seconds
+        kept = time.monotonic()
+        while True:
+            await asyncio.sleep(lease_seconds / LEASE_BEATS)
+            try:
+                held = await self._jobs.extend_lease(claim, lease_seconds=lease_seconds)
+            except DatabaseUnavailableError:
+                # The lease itself runs on the database's clock: it holds until nobody could extend it in time.
+                held = time.monotonic() - kept < lease_seconds
+            else:
+                kept = time.monotonic()
+            if not held:
+                raise LeaseLostError
+
+    async def _transcribe(self, attempt: "_Attempt") -> None:
+        job = attempt.job
+        tier = self._settings.tiers[job.tier]
+        if job.attempt > tier.retry.retries + 1:
+            raise WorkerLostError
+        resume = await self._resume_point(attempt)
+        try:
+            async with asyncio.timeout(tier.soft_limit_seconds), self._store.fetch(job.object_key) as audio:
+                chunks = self._engine.transcribe(audio, model=job.whisper_model, options=job.options, resume=resume)
+                async with aclosing(chunks):
+                    async for chunk in chunks:
+                        await self._record(attempt, chunk)
+        except TimeoutError as error:
+            limit = f"{tier.soft_limit_seconds:.0f}"
+            raise TimeLimitExceededError(
+                f"The job was stopped after {limit} seconds, the limit of its tier."
+            ) from error
+        await self._complete(attempt)
+
+    async def _resume_point(self, attempt: "_Attempt") -> ResumePoint | None:
+        job = attempt.job
+        if job.attempt == 1:
+            return None
+        attempt.segments = await self._jobs.segments(job.id)
+        return attempt.resume_point()
+
+    async def _record(self, attempt: "_Attempt", chunk: TranscriptChunk) -> None:
+        if not await self._jobs.record(attempt.claim, chunk):
+            raise LeaseLostError
+        attempt.take(chunk)
+        await self._announce(JobStatus.processing, attempt, segments=chunk.segments)
+
+    async def _complete(self, attempt: "_Attempt") -> None:
+        outcome = attempt.completed()
+        if not await self._jobs.complete(attempt.claim, outcome):
+            raise LeaseLostError
+        attempt.progress = 100.0
+        await self._announce(JobStatus.completed, attempt)
+        log.info(
+            "job_completed",
+            duration=outcome.duration,
+            processing_time_seconds=round(outcome.processing_time_seconds, 3),
+            segments=len(attempt.segments),
+        )
+        if not self._settings.job.keep_audio:
+            await self._drop_audio(attempt.job)
+
+    async def _drop_audio(self, job: Job) -> None:
+        # The result is durable; what cannot be deleted now is left to the store's own lifecycle rule.
+        try:
+            if not await self._jobs.is_object_needed(job.object_key, besides=job.id):
+                await self._store.delete(job.object_key)
+        except TransientError as error:
+            log.warning("audio_not_deleted", object_key=job.object_key, error=error.detail)
+
+    async def _retry(self, attempt: "_Attempt", error: AudioTextError) -> None:
+        delay = self._settings.tiers[attempt.job.tier].retry.delay_seconds(attempt.job.attempt)
+        if delay is None:
+            await self._fail(attempt, error)
+            return
+        log.warning("job_will_be_retried", code=error.code, error=error.detail, delay_seconds=delay)
+        await self._release(attempt, delay_seconds=delay, spend_attempt=True)
+
+    async def _hand_back(self, attempt: "_Attempt") -> None:
+        # This process is stopping: somebody else continues at the last stored segment.
+        async with asyncio.timeout(HAND_BACK_SECONDS):
+            await self._release(attempt, delay_seconds=0.0, spend_attempt=False)
+        log.info("job_handed_back")
+
+    async def _release(self, attempt: "_Attempt", *, delay_seconds: float, spend_attempt: bool) -> None:
+        if not await self._jobs.release(attempt.claim, delay_seconds=delay_seconds, spend_attempt=spend_attempt):
+            return
+        await self._announce(JobStatus.pending, attempt)
+        job = attempt.job
+        try:
+            await self._queue.enqueue(job.tier, job_id=job.id, delay_seconds=delay_seconds, request_id=job.request_id)
+        except QueueUnavailableError:
+            log.warning("job_released_but_not_enqueued")
+
+    async def _fail(self, attempt: "_Attempt", error: AudioTextError) -> None:
+        outcome = Failed(
+            error_code=error.code,
+            error_message=error.detail,
+            processing_time_seconds=attempt.elapsed_seconds(),
+        )
+        if await self._jobs.fail(attempt.claim, outcome):
+            log.warning("job_failed", code=error.code, error=error.detail)
+            await self._announce(JobStatus.failed, attempt)
+
+    async def _announce(self, status: JobStatus, attempt: "_Attempt", *, segments: tuple[Segment, ...] = ()) -> None:
+        # The row has been written; an event is a hint, and losing one must not cost the job.
+        update = JobUpdate(job_id=attempt.job.id, status=status, progress=attempt.progress, segments=segments)
+        try:
+            await self._events.publish(update)
+        except EventsUnavailableError as error:
+            log.warning("event_not_published", status=status.value, error=error.detail)
+
+
+class _Attempt:
+    """What one attempt at a job knows so far."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.claim = Claim(job.id, job.attempt)
+        self.segments: list[Segment] = []
+        self.progress = job.progress
+        self._chunk: TranscriptChunk | None = None
+        self._began = time.monotonic()
+
+    def elapsed_seconds(self) -> float:
+        return time.monotonic() - self._began
+
+    def take(self, chunk: TranscriptChunk) -> None:
+        self.segments.extend(chunk.segments)
+        self.progress = chunk.progress
+        self._chunk = chunk
+
+    def resume_point(self) -> ResumePoint | None:
+        if not self.segments:
+            return None
+        last = self.segments[-1]
+        return ResumePoint(
+            position=last.end,
+            next_segment_id=last.id + 1,
+            duration_after_vad=self.job.duration_after_vad or 0.0,
+            language=self.job.language,
+            language_probability=self.job.language_probability,
+            previous_tokens=[token for segment in self.segments for token in segment.tokens],
+        )
+
+    def completed(self) -> Completed:
+        chunk = self._chunk
+        if chunk is None:
+            raise AudioTextError("The engine ended without a word about the recording.")
+        return Completed(
+            result_text=plain_text(self.segments),
+            duration=chunk.duration,
+            duration_after_vad=chunk.duration_after_vad,
+            processing_time_seconds=self.elapsed_seconds(),
+            language=chunk.language,
+            language_probability=chunk.language_probability,
+        )

@@ -1,0 +1,126 @@
+"""One worker process: an asyncio loop for all that waits, dramatiq's threads for the messages, one engine for all.
+
+dramatiq's own command line is not used: it forks, respawns nobody and hides failures at boot (ADR 0002). The
+process ends by itself with 0 after SIGTERM or when it is due for recycling; whoever started it starts another.
+"""
+
+import asyncio
+import os
+import signal
+import socket
+import threading
+from collections.abc import AsyncGenerator
+from concurrent.futures import CancelledError, Future
+from contextlib import asynccontextmanager
+
+import structlog
+
+from audio_text.adapters.broker import make_broker, make_worker
+from audio_text.adapters.engine import WhisperEngine
+from audio_text.bootstrap import open_resources
+from audio_text.services.reconciliation import ReconciliationService
+from audio_text.services.transcription import TranscriptionService
+from audio_text.settings import Settings
+from audio_text.worker.actors import declare_actors
+from audio_text.worker.groups import WorkerGroup
+
+log = structlog.get_logger(__name__)
+
+STUCK_EXIT_CODE = 70
+"""The process ended itself because a job outlived its hard limit (EX_SOFTWARE of sysexits.h)."""
+
+
+def main(settings: Settings, group: WorkerGroup) -> None:
+    """Run one group's process until SIGTERM, SIGINT or recycling. Raises ModelUnavailableError from preloading."""
+    asyncio.run(WorkerProcess(settings, group).run())
+
+
+class WorkerProcess:
+    """Joins dramatiq's threads and the event loop, and decides when the process ends."""
+
+    def __init__(self, settings: Settings, group: WorkerGroup) -> None:
+        self._settings = settings
+        self._group = group
+        self._name = f"audio-text-worker-{group.name}"
+        self._running: set[Future[bool]] = set()
+        self._done = 0
+        self._stop = asyncio.Event()
+
+    async def run(self) -> None:
+        """Consume until told to stop, then hand the running jobs back."""
+        self._loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.add_signal_handler(number, self._on_signal)
+        async with open_resources(self._settings, name=self._name, live=False) as resources:
+            engine = WhisperEngine(self._settings.engine, self._settings.models, concurrency=self._group.concurrency)
+            await self._preload(engine)
+            self._service = TranscriptionService(
+                resources, engine=engine, settings=self._settings, owner=f"{socket.gethostname()}:{os.getpid()}"
+            )
+            reconciliation = ReconciliationService(jobs=resources.jobs, queue=resources.queue)
+            async with self._consuming(), asyncio.TaskGroup() as group:
+                sweeper = group.create_task(reconciliation.run_forever())
+                await self._stop.wait()
+                sweeper.cancel()
+
+    async def _preload(self, engine: WhisperEngine) -> None:
+        for model in self._settings.engine.preload:
+            if self._settings.route(model) in self._group.tiers:
+                await engine.preload(model)
+
+    @asynccontextmanager
+    async def _consuming(self) -> AsyncGenerator[None, None]:
+        threads = self._group.concurrency
+        broker = make_broker(
+            self._settings.redis,
+            self._settings.secrets.redis_password,
+            tiers=self._group.tiers,
+            slots=threads,
+            client_name=self._name,
+        )
+        declare_actors(broker, run_next=self._run_next, queue_name=self._group.tiers[0])
+        worker = make_worker(broker, threads)
+        await asyncio.to_thread(worker.start)
+        log.info("worker_ready", group=self._group.name, tiers=self._group.tiers, concurrency=threads)
+        try:
+            yield
+        finally:
+            log.info("worker_stopping", running=len(self._running))
+            for future in tuple(self._running):
+                future.cancel()
+            await asyncio.to_thread(worker.stop, int(self._settings.worker.shutdown_seconds * 1000))
+            await asyncio.to_thread(broker.close)
+
+    def _run_next(self, tier: str) -> None:
+        # On one of dramatiq's threads: the work itself happens on the loop and in the engine's own threads.
+        watchdog = threading.Timer(self._settings.tiers[tier].hard_limit_seconds, self._abort, args=(tier,))
+        watchdog.daemon = True
+        watchdog.start()
+        future = asyncio.run_coroutine_threadsafe(self._service.run_next(tier), self._loop)
+        self._running.add(future)
+        try:
+            ran = future.result()
+        except CancelledError:
+            return
+        finally:
+            watchdog.cancel()
+            self._running.discard(future)
+        if ran:
+            self._loop.call_soon_threadsafe(self._count)
+
+    def _count(self) -> None:
+        self._done += 1
+        if self._done == self._settings.worker.recycle_after_jobs:
+            log.info("worker_recycling", jobs=self._done)
+            self._stop.set()
+
+    def _on_signal(self) -> None:
+        if self._stop.is_set():
+            log.warning("worker_killed_by_second_signal")
+            os._exit(1)
+        self._stop.set()
+
+    def _abort(self, tier: str) -> None:
+        # Native code cannot be interrupted; the job's lease brings it to another process.
+        log.critical("worker_stuck", tier=tier, limit_seconds=self._settings.tiers[tier].hard_limit_seconds)
+        os._exit(STUCK_EXIT_CODE)
