@@ -28,7 +28,8 @@
     │   └── MailUnavailableError
     └── ClientError                   what a client of a running service meets
         ├── ServerUnreachableError
-        └── ServerRefusedError        it answered, and said no
+        ├── ServerRefusedError        it answered, and said no
+        └── JobFailedError            it tried, and the job ended without a transcript
 
 The docstring of a class is its default message: a sentence for a person, saying what to do.
 """
@@ -223,3 +224,9 @@ class ServerRefusedError(ClientError):
     """The service refused."""
 
     code = "server_refused"
+
+
+class JobFailedError(ClientError):
+    """The job ended without a transcript."""
+
+    code = "job_failed"

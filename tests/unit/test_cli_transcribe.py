@@ -1,0 +1,356 @@
+"""`audio-text transcribe`, against a stub of the wire contract that misbehaves on request."""
+
+import asyncio
+import json
+import signal
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from aiohttp import web
+from click.testing import CliRunner, Result
+
+from audio_text.cli.client import open_client
+from audio_text.cli.transcribe import transcribe
+from audio_text.errors import ServerUnreachableError
+from factories import make_segment
+
+JOB_ID = "3f6c2a1e-0000-4000-8000-000000000001"
+RECORDING = b"RIFF" + bytes(600_000)
+
+
+def update(status: str, progress: float, *numbers: int, event_id: str | None = None) -> dict[str, Any]:
+    return {
+        "type": "job_update",
+        "job_id": JOB_ID,
+        "status": status,
+        "progress": progress,
+        "message": status,
+        "event_id": event_id,
+        "segments": msgspec.to_builtins([make_segment(number) for number in numbers]),
+        "a_later_field": True,
+    }
+
+
+class StubService:
+    """Answers as the contract says; `connections` scripts each socket in turn: messages, then a close code."""
+
+    def __init__(self) -> None:
+        self.connections: list[tuple[list[dict[str, Any]], int]] = [([update("completed", 100, 0, 1)], 1000)]
+        self.refusal: web.Response | None = None
+        self.outcomes: list[dict[str, Any]] = []
+        self.presigned: list[dict[str, Any]] = []
+        self.uploaded: list[tuple[bytes, str | None]] = []
+        self.submitted: list[dict[str, Any]] = []
+        self.cursors: list[str | None] = []
+        self.pongs: list[dict[str, Any]] = []
+        self.url = ""
+
+    def application(self) -> web.Application:
+        app = web.Application()
+        app.router.add_post("/api/v1/audio/presigned-url", self.presign)
+        app.router.add_put("/upload", self.upload)
+        app.router.add_post("/api/v1/job/transcribe", self.submit)
+        app.router.add_get("/api/v1/job/status/{job_id}", self.status)
+        app.router.add_get("/api/v1/job/ws/{job_id}", self.follow)
+        return app
+
+    async def presign(self, request: web.Request) -> web.Response:
+        self.presigned.append(await request.json())
+        if self.refusal is not None:
+            return self.refusal
+        return web.json_response({"url": f"{self.url}/upload?signature=1", "headers": {"X-Bound": "yes"}})
+
+    async def upload(self, request: web.Request) -> web.Response:
+        assert request.headers["X-Bound"] == "yes"
+        assert request.content_length is not None
+        self.uploaded.append((await request.read(), request.headers.get("Content-Type")))
+        return web.Response()
+
+    async def submit(self, request: web.Request) -> web.Response:
+        self.submitted.append(await request.json())
+        return web.json_response(self.job("pending"), status=201)
+
+    async def status(self, request: web.Request) -> web.Response:
+        measured = {"duration": 4.0, "processing_time_seconds": 0.5}
+        outcome = self.outcomes.pop(0) if self.outcomes else {}
+        return web.json_response(self.job("completed") | measured | outcome)
+
+    def job(self, status: str) -> dict[str, Any]:
+        return {
+            "id": JOB_ID,
+            "filename": self.submitted[-1]["filename"],
+            "status": status,
+            "whisper_model": "demo",
+            "language": "en",
+            "real_time_factor": 0.125,
+            "error_message": None,
+        }
+
+    async def follow(self, request: web.Request) -> web.StreamResponse:
+        self.cursors.append(request.query.get("last_event_id"))
+        messages, code = self.connections.pop(0) if self.connections else ([], 404)
+        if code < 1000:
+            return web.json_response({"detail": "There is no job with this id."}, status=code)
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        for message in messages:
+            await socket.send_json(message)
+            if message["type"] == "ping":
+                self.pongs.append(await socket.receive_json())
+            if message["type"] == "hang":
+                await socket.receive()
+        await socket.close(code=code, message=b"as scripted")
+        return socket
+
+
+@pytest.fixture
+async def service() -> AsyncIterator[StubService]:
+    stub = StubService()
+    runner = web.AppRunner(stub.application(), shutdown_timeout=0.1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    host, port = runner.addresses[0][:2]
+    stub.url = f"http://{host}:{port}"
+    yield stub
+    await runner.cleanup()
+
+
+@pytest.fixture
+def audio(tmp_path: Path) -> Path:
+    path = tmp_path / "talk.wav"
+    path.write_bytes(RECORDING)
+    return path
+
+
+async def run(service: StubService | str, *arguments: str | Path) -> Result:
+    server = service if isinstance(service, str) else service.url
+    command = [str(argument) for argument in arguments]
+    return await asyncio.to_thread(CliRunner().invoke, transcribe, command, env={"AUDIO_TEXT_SERVER": server})
+
+
+async def test_a_recording_becomes_a_file_beside_it(service: StubService, audio: Path) -> None:
+    result = await run(service, audio)
+
+    assert result.exit_code == 0, result.stderr
+    assert audio.with_suffix(".txt").read_text() == "Sentence 0.\nSentence 1.\n"
+    assert service.uploaded == [(RECORDING, service.presigned[0]["content_type"])]
+    assert service.presigned[0]["filename"] == "talk.wav"
+    assert service.presigned[0]["file_size"] == len(RECORDING)
+    assert service.submitted[0]["url"] == f"{service.url}/upload?signature=1"
+
+
+async def test_segments_and_timings_are_shown_as_they_come(service: StubService, audio: Path) -> None:
+    service.connections = [([update("processing", 50, 0), update("completed", 100, 1)], 1000)]
+
+    result = await run(service, audio)
+
+    assert "[00:00:00.000 --> 00:00:02.000]  Sentence 0.\n" in result.stderr
+    assert "[00:00:02.000 --> 00:00:04.000]  Sentence 1.\n" in result.stderr
+    assert "4.0 s of audio in 0.50 s, real-time factor 0.125, language en" in result.stderr
+    assert result.stdout == ""
+
+
+async def test_standard_output_carries_nothing_but_the_result(service: StubService, audio: Path) -> None:
+    result = await run(service, audio, "--output", "-", "--format", "srt")
+
+    assert result.stdout.startswith("1\n00:00:00,000 --> 00:00:02,000\nSentence 0.\n")
+    assert sorted(path.name for path in audio.parent.iterdir()) == ["talk.wav"]
+
+
+async def test_quiet_prints_nothing(service: StubService, audio: Path) -> None:
+    result = await run(service, audio, "--quiet")
+
+    assert (result.exit_code, result.output) == (0, "")
+
+
+async def test_the_output_folder_is_made(service: StubService, audio: Path, tmp_path: Path) -> None:
+    result = await run(service, audio, "--output", tmp_path / "new" / "folder", "--format", "json")
+
+    assert result.exit_code == 0, result.stderr
+    document = json.loads((tmp_path / "new" / "folder" / "talk.json").read_text())
+    assert [segment["id"] for segment in document["segments"]] == [0, 1]
+
+
+async def test_only_options_that_were_given_are_sent(service: StubService, audio: Path) -> None:
+    await run(service, audio)
+    await run(service, audio, "--model", "tiny", "--language", "en", "--task", "translate", "--words")
+
+    first, second = service.submitted
+    assert set(first) == {"filename", "url"}
+    assert {**second, "url": ""} == {
+        "filename": "talk.wav",
+        "url": "",
+        "model": "tiny",
+        "language": "en",
+        "task": "translate",
+        "word_timestamps": True,
+    }
+
+
+async def test_a_lost_connection_is_taken_up_where_it_broke(service: StubService, audio: Path) -> None:
+    service.connections = [
+        ([update("processing", 30, 0, 1, event_id="7-0")], 1011),
+        ([], 1001),
+        ([update("processing", 60, 1, 2, event_id="9-0"), update("completed", 100, 3, event_id="10-0")], 1000),
+    ]
+
+    result = await run(service, audio)
+
+    assert result.exit_code == 0, result.stderr
+    assert service.cursors == [None, "7-0", "7-0"]
+    assert audio.with_suffix(".txt").read_text() == "Sentence 0.\nSentence 1.\nSentence 2.\nSentence 3.\n"
+    assert result.stderr.count("Sentence 1.") == 1
+
+
+async def test_a_ping_is_answered_with_its_time_stamp(service: StubService, audio: Path) -> None:
+    ping = {"type": "ping", "connection_id": "c", "timestamp": "2026-01-01T00:00:00Z", "message": "still there?"}
+    service.connections = [([{"type": "connected"}, ping, {"type": "news"}, update("completed", 100)], 1000)]
+
+    result = await run(service, audio)
+
+    assert result.exit_code == 0, result.stderr
+    assert service.pongs == [{"type": "pong", "timestamp": "2026-01-01T00:00:00Z"}]
+
+
+async def test_a_failed_job_prints_its_sentence_and_exits_1(service: StubService, audio: Path) -> None:
+    service.connections = [([update("failed", 40, 0)], 1000)]
+    service.outcomes = [{"status": "failed", "error_message": "The file has no sound track."}]
+
+    result = await run(service, audio)
+
+    assert result.exit_code == 1
+    assert result.stderr.endswith("talk.wav: The file has no sound track.\n")
+    assert not audio.with_suffix(".txt").exists()
+
+
+async def test_one_refused_file_does_not_stop_the_next(service: StubService, audio: Path) -> None:
+    other = audio.with_name("other.wav")
+    other.write_bytes(b"RIFF")
+    service.connections = [([update("cancelled", 0)], 1000), ([update("completed", 100, 0)], 1000)]
+    service.outcomes = [{"status": "cancelled"}]
+
+    result = await run(service, audio, other)
+
+    assert result.exit_code == 1
+    assert "talk.wav: The job was cancelled." in result.stderr
+    assert other.with_suffix(".txt").read_text() == "Sentence 0.\n"
+
+
+async def test_a_refusal_prints_the_servers_own_words(service: StubService, audio: Path) -> None:
+    service.refusal = web.json_response({"detail": "'.xyz' files are not accepted here."}, status=415)
+
+    result = await run(service, audio)
+
+    assert result.exit_code == 1
+    assert result.stderr == f"{audio}: '.xyz' files are not accepted here.\n"
+
+
+async def test_an_answer_without_detail_shows_at_least_its_status(service: StubService, audio: Path) -> None:
+    service.refusal = web.Response(status=502, text="<h1>Bad gateway</h1>")
+
+    assert "The server answered 502." in (await run(service, audio)).stderr
+
+
+async def test_an_answer_that_makes_no_sense_is_a_refusal_not_a_traceback(service: StubService, audio: Path) -> None:
+    service.refusal = web.json_response({"upload_to": "nowhere"})
+
+    result = await run(service, audio)
+
+    assert result.exit_code == 1
+    assert "does not understand" in result.stderr
+
+
+async def test_a_job_that_the_server_does_not_know_is_not_followed_for_ever(service: StubService, audio: Path) -> None:
+    service.connections = []
+
+    result = await run(service, audio)
+
+    assert result.exit_code == 1
+    assert "There is no job with this id." in result.stderr
+    assert len(service.cursors) == 1
+
+
+async def test_a_close_code_of_the_4xx_kind_is_final(service: StubService, audio: Path) -> None:
+    service.connections = [([], 4404)]
+
+    result = await run(service, audio)
+
+    assert (result.exit_code, len(service.cursors)) == (1, 1)
+    assert "as scripted" in result.stderr
+
+
+async def test_no_server_exits_3_and_says_where_it_looked(audio: Path, unused_tcp_port: int) -> None:
+    result = await run(f"http://127.0.0.1:{unused_tcp_port}", audio)
+
+    assert result.exit_code == 3
+    assert f"http://127.0.0.1:{unused_tcp_port} cannot be reached" in result.stderr
+
+
+async def test_a_socket_that_never_opens_is_given_up(service: StubService) -> None:
+    service.connections = [([], 503) for _ in range(5)]
+
+    async with open_client(service.url, reconnect_delays=(0.0, 0.0)) as client:
+        with pytest.raises(ServerUnreachableError):
+            async for _ in client.follow(JOB_ID):
+                pass
+
+    assert len(service.cursors) == 3
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["absent.wav"], ["--format", "doc"], ["--server", "ftp://x"], ["--task", "sing"], ["."]]
+)
+async def test_wrong_usage_exits_2(arguments: list[str], audio: Path) -> None:
+    files = [] if arguments == [] else [audio]
+
+    assert (await run("http://127.0.0.1:9", *arguments, *files)).exit_code == 2
+
+
+async def test_two_transcripts_never_overwrite_each_other(audio: Path) -> None:
+    twin = audio.with_suffix(".mp3")
+    twin.write_bytes(b"x")
+
+    result = await run("http://127.0.0.1:9", audio, twin)
+
+    assert result.exit_code == 2
+    assert "would overwrite" in result.stderr
+
+
+async def test_a_transcript_never_overwrites_its_recording(tmp_path: Path) -> None:
+    odd = tmp_path / "talk.txt"
+    odd.write_bytes(b"RIFF")
+
+    assert (await run("http://127.0.0.1:9", odd)).exit_code == 2
+
+
+async def test_a_name_that_is_not_utf8_can_be_sent(service: StubService, audio: Path, tmp_path: Path) -> None:
+    odd = tmp_path / "caf\udce9.wav"
+    odd.write_bytes(b"RIFF")
+
+    result = await run(service, odd)
+
+    assert result.exit_code == 0, result.stderr
+    assert service.submitted[0]["filename"] == "caf\N{REPLACEMENT CHARACTER}.wav"
+
+
+async def test_ctrl_c_exits_130(service: StubService, audio: Path) -> None:
+    service.connections = [([update("processing", 10, 0), {"type": "hang"}], 1000)]
+    program = "from audio_text.cli.transcribe import transcribe; transcribe()"
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", program, str(audio), "--server", service.url, stderr=asyncio.subprocess.PIPE
+    )
+    assert process.stderr is not None
+    async for line in process.stderr:
+        if b"Sentence 0." in line:
+            process.send_signal(signal.SIGINT)
+            break
+    rest = await process.stderr.read()
+
+    assert await process.wait() == 130
+    assert b"goes on" in rest
+    assert b"Traceback" not in rest
