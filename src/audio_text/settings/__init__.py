@@ -1,6 +1,8 @@
 """Every setting of the service. `settings.toml` holds the defaults, the environment overrides them."""
 
+from audio_text.settings.loading import Entry, LoadedSettings, from_environment, load
 from audio_text.settings.resources import resource
+from audio_text.settings.rules import Role
 from audio_text.settings.sections import (
     ApiSettings,
     DatabaseSettings,
@@ -28,12 +30,15 @@ __all__ = [
     "DatabaseSettings",
     "DiskSettings",
     "EngineSettings",
+    "Entry",
     "EventSettings",
     "JobSettings",
+    "LoadedSettings",
     "LogSettings",
     "MailSettings",
     "ModelSettings",
     "RedisSettings",
+    "Role",
     "S3Settings",
     "Secrets",
     "Settings",
@@ -43,5 +48,7 @@ __all__ = [
     "UploadSettings",
     "WorkerMode",
     "WorkerSettings",
+    "from_environment",
+    "load",
     "resource",
 ]

@@ -170,6 +170,10 @@ class Secrets(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     disk_signing_key: str = ""
     mail_password: str = ""
 
+    def __repr__(self) -> str:
+        """Say which are set, for a traceback or a log may print it."""
+        return f"Secrets({', '.join(name for name in self.__struct_fields__ if getattr(self, name))})"
+
 
 class Settings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All of it."""

@@ -1,0 +1,110 @@
+"""What must hold between keys, and which secrets there must be, for each role: a role checks only what it reads."""
+
+from collections.abc import Callable, Iterator, Mapping
+from enum import StrEnum
+
+from audio_text.domain.tiers import FALLBACK_TIER
+from audio_text.settings.keys import SECRETS, dotted, suggestion
+from audio_text.settings.sections import Settings, StoreKind
+
+OriginOf = Callable[[str], str]
+"""Where the value of a key (dotted) came from, in words."""
+
+
+class Role(StrEnum):
+    """What a process does with the settings."""
+
+    api = "api"
+    worker = "worker"
+    migrate = "migrate"
+    client = "client"
+
+
+_SHARED = frozenset({"job", "tiers", "models", "store", "disk", "s3", "database", "redis", "events", "log"})
+SECTIONS: Mapping[Role, frozenset[str]] = {
+    Role.api: _SHARED | {"api", "upload", "options", "mail"},
+    Role.worker: _SHARED | {"engine", "worker"},
+    Role.migrate: frozenset({"database", "log"}),
+    Role.client: frozenset({"api", "log"}),
+}
+"""The tables that a role reads."""
+
+
+def problems(settings: Settings, role: Role, origin: OriginOf) -> Iterator[str]:
+    """Everything that keeps this role from starting, a sentence each."""
+    yield from _missing_secrets(settings, role)
+    if role is not Role.client and settings.database.pool_min > settings.database.pool_max:
+        yield _larger("database.pool_min", "database.pool_max", origin)
+    if role in {Role.api, Role.worker}:
+        yield from _routing(settings, origin)
+    if role is Role.api:
+        yield from _submission(settings, origin)
+    if role is Role.worker:
+        yield from _work(settings, origin)
+
+
+def _missing_secrets(settings: Settings, role: Role) -> Iterator[str]:
+    is_served = role in {Role.api, Role.worker}
+    s3, disk = (settings.store.kind is kind for kind in (StoreKind.s3, StoreKind.disk))
+    needed = {
+        "database_password": role is not Role.client,
+        "s3_access_key": is_served and s3,
+        "s3_secret_key": is_served and s3,
+        "disk_signing_key": role is Role.api and disk,
+        "mail_password": role is Role.api and bool(settings.mail.user),
+    }
+    for name, is_needed in needed.items():
+        if is_needed and not getattr(settings.secrets, name):
+            section, key = name.split("_", 1)
+            yield (
+                f"{SECRETS[section, key]} is not set: {role} needs it "
+                f"(secrets come only from the environment, never from a file)."
+            )
+
+
+def _routing(settings: Settings, origin: OriginOf) -> Iterator[str]:
+    if FALLBACK_TIER not in settings.tiers:
+        yield f"tiers.{FALLBACK_TIER} is missing: models that name no tier go there."
+    for name, model in settings.models.items():
+        if model.tier not in settings.tiers:
+            key = dotted(("models", name, "tier"))
+            yield (
+                f'{key} is "{model.tier}" ({origin(key)}), but there is no such tier: '
+                f"allowed are {', '.join(settings.tiers)}.{suggestion(model.tier, settings.tiers)}"
+            )
+
+
+def _submission(settings: Settings, origin: OriginOf) -> Iterator[str]:
+    yield from _listed("job.default_model", settings.job.default_model, settings=settings, origin=origin)
+    for extension in settings.upload.extensions:
+        if not extension.isalnum() or extension != extension.lower():
+            yield (
+                f'upload.extensions has "{extension}" ({origin("upload.extensions")}): '
+                f"allowed are lower-case letters and digits without a dot, like mp3."
+            )
+
+
+def _work(settings: Settings, origin: OriginOf) -> Iterator[str]:
+    for name in settings.engine.preload:
+        yield from _listed("engine.preload", name, settings=settings, origin=origin)
+    for name, tier in settings.tiers.items():
+        if tier.soft_limit_seconds > tier.hard_limit_seconds:
+            soft, hard = (dotted(("tiers", name, f"{limit}_limit_seconds")) for limit in ("soft", "hard"))
+            yield _larger(soft, hard, origin)
+    if settings.worker.lease_seconds <= settings.database.timeout_seconds:
+        yield (
+            f"worker.lease_seconds is {settings.worker.lease_seconds:g} ({origin('worker.lease_seconds')}): it must be "
+            f"more than database.timeout_seconds, {settings.database.timeout_seconds:g}, or a slow query loses the job."
+        )
+
+
+def _listed(key: str, model: str, *, settings: Settings, origin: OriginOf) -> Iterator[str]:
+    if model not in settings.models:
+        yield (
+            f'{key} names "{model}" ({origin(key)}), but [models] does not list it: '
+            f"allowed are {', '.join(settings.models) or 'none'}.{suggestion(model, settings.models)}"
+        )
+
+
+def _larger(low: str, high: str, origin: OriginOf) -> str:
+    return f"{low} ({origin(low)}) must not be larger than {high} ({origin(high)})."

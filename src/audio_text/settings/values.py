@@ -1,0 +1,109 @@
+"""One value: text from the environment read as its type, checked, and its type said in words."""
+
+import json
+import math
+from collections.abc import Sequence
+from typing import Any, cast
+
+import msgspec
+from msgspec import inspect
+
+Kind = Any
+"""An annotated type as it stands on a field of a Section: `Annotated[int, Meta(ge=1)]`, `str | None`, …"""
+
+
+def parse(text: str, kind: Kind) -> object:
+    """Read a variable's text as a value of this kind, in plain TOML-like types. Raises ValueError.
+
+    A list is JSON or comma-separated; nothing at all means None where None is allowed.
+    """
+    shape = _bare(inspect.type_info(kind))
+    if isinstance(shape, inspect.StrType | inspect.EnumType | inspect.LiteralType | inspect.UnionType):
+        return check(text, kind)
+    text = text.strip()
+    if isinstance(shape, inspect.VarTupleType):
+        if text.startswith("["):
+            return check(json.loads(text), kind)
+        return _convert([item.strip() for item in text.split(",") if item.strip()], kind, strict=False)
+    return _convert(text, kind, strict=False)
+
+
+def check(value: object, kind: Kind) -> object:
+    """Return a value that came typed (from TOML or JSON) in plain types. Raises ValueError when it is not allowed."""
+    if value == "" and _allows_none(kind):
+        return None
+    return _convert(value, kind, strict=True)
+
+
+def allowed(kind: Kind) -> str:
+    """Say in words what this kind of value may be."""
+    return _words(inspect.type_info(kind))
+
+
+def _convert(value: object, kind: Kind, *, strict: bool) -> object:
+    result = msgspec.to_builtins(msgspec.convert(value, kind, strict=strict))
+    if isinstance(result, float) and not math.isfinite(result):
+        raise ValueError("not a finite number")  # TOML and float() both know inf and nan
+    return result
+
+
+def _allows_none(kind: Kind) -> bool:
+    shape = inspect.type_info(kind)
+    return isinstance(shape, inspect.UnionType) and shape.includes_none
+
+
+def _bare(shape: inspect.Type) -> inspect.Type:
+    """Look through descriptions and `| None`, except that an optional text stays a union: it may be empty."""
+    if isinstance(shape, inspect.Metadata):
+        return _bare(shape.type)
+    if isinstance(shape, inspect.UnionType):
+        inner = next(_bare(item) for item in shape.types if not isinstance(item, inspect.NoneType))
+        return shape if isinstance(inner, inspect.StrType) else inner
+    return shape
+
+
+def _words(shape: inspect.Type) -> str:  # noqa: PLR0911 -- one line for each kind of value there is
+    match shape:
+        case inspect.Metadata():
+            return cast("dict[str, str]", shape.extra_json_schema or {}).get("description") or _words(shape.type)
+        case inspect.UnionType(types=types):
+            inner = next(item for item in types if not isinstance(item, inspect.NoneType))
+            return f"{_words(inner)}, or empty"
+        case inspect.BoolType():
+            return "true or false"
+        case inspect.IntType():
+            return f"a whole number{_range(shape)}"
+        case inspect.FloatType():
+            return f"a number{_range(shape)}"
+        case inspect.EnumType(cls=cls):
+            return _choice([str(member.value) for member in cls])
+        case inspect.LiteralType(values=values):
+            return _choice([str(value) for value in values])
+        case inspect.VarTupleType(item_type=item, min_length=least, max_length=most):
+            size = f" of {least or 0} to {most} values" if most else ""
+            return f"a list{size}, each {_words(item)}"
+        case inspect.StrType():
+            return f"text{_limits(shape)}"
+        case _:
+            return "a table"
+
+
+def _choice(values: Sequence[str]) -> str:
+    return " or ".join((", ".join(values[:-1]), values[-1]))
+
+
+def _range(shape: inspect.IntType | inspect.FloatType) -> str:
+    low = shape.ge if shape.ge is not None else shape.gt
+    high = shape.le if shape.le is not None else shape.lt
+    above = "from" if shape.ge is not None else "above"
+    if low is not None and high is not None:
+        return f" {above} {low} {'to' if shape.le is not None else 'and below'} {high}"
+    return f" {above} {low}{' up' if shape.ge is not None else ''}" if low is not None else ""
+
+
+def _limits(shape: inspect.StrType) -> str:
+    if shape.pattern:
+        return f" like {shape.pattern}"
+    if shape.max_length:
+        return f" of at most {shape.max_length} characters"
+    return " that is not empty" if shape.min_length else ""
