@@ -15,7 +15,7 @@ PREFIX = "AUDIO_TEXT_"
 RESERVED = {
     "AUDIO_TEXT_SETTINGS_FILE": "a file of settings, laid over the defaults",
     "AUDIO_TEXT_FOLDER": "where `audio-text up` keeps its data",
-    "AUDIO_TEXT_URL": "the service that `audio-text transcribe` talks to",
+    "AUDIO_TEXT_SERVER": "the service that `audio-text transcribe` talks to",
 }
 """Variables that belong to a command, not to a key."""
 

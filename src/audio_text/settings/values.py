@@ -65,7 +65,8 @@ def _bare(shape: inspect.Type) -> inspect.Type:
 def _words(shape: inspect.Type) -> str:  # noqa: PLR0911 -- one line for each kind of value there is
     match shape:
         case inspect.Metadata():
-            return cast("dict[str, str]", shape.extra_json_schema or {}).get("description") or _words(shape.type)
+            extra = cast("dict[str, str] | None", shape.extra_json_schema)  # pyright: ignore[reportUnknownMemberType] -- a bare dict in msgspec
+            return (extra or {}).get("description") or _words(shape.type)
         case inspect.UnionType(types=types):
             inner = next(item for item in types if not isinstance(item, inspect.NoneType))
             return f"{_words(inner)}, or empty"
