@@ -2,6 +2,7 @@
 
     AudioTextError
     ├── ConfigurationError            the process cannot start with these settings
+    ├── ChildFailedError              a process of the local stack does not start
     ├── InvalidRequestError           what the client sent cannot be served
     │   ├── UnknownModelError
     │   ├── ForeignUrlError
@@ -53,6 +54,12 @@ class ConfigurationError(AudioTextError):
     """The settings are not usable."""
 
     code = "configuration_error"
+
+
+class ChildFailedError(AudioTextError):
+    """A process of the local stack does not start."""
+
+    code = "child_failed"
 
 
 class InvalidRequestError(AudioTextError):

@@ -48,7 +48,7 @@ class Server:
 
     def stop(self) -> None:
         """End it in good order."""
-        self._end(self._embedded.command().death_signal)
+        self._end(self._embedded.command().stop_signal)
 
     def kill(self) -> None:
         """End it as a power cut would."""

@@ -9,6 +9,8 @@ from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
+import msgspec
+
 from audio_text.errors import ConfigurationError
 from audio_text.local.process import (
     LOOPBACK,
@@ -89,7 +91,9 @@ class EmbeddedPostgres:
             **self._configuration,
         }
         settings = [part for key, value in options.items() for part in ("-c", f"{key}={value}")]
-        return self._command("postgres", "-D", str(self.data), *settings, death_signal=signal.SIGINT)
+        server = self._command("postgres", "-D", str(self.data), *settings)
+        # SIGINT does not wait for clients; SIGQUIT does not wait for anything, and SIGKILL would leave processes.
+        return msgspec.structs.replace(server, stop_signal=signal.SIGINT, death_signal=signal.SIGQUIT)
 
     def is_ready(self) -> bool:
         """Whether the server takes connections; blocks for at most three seconds."""
@@ -99,12 +103,11 @@ class EmbeddedPostgres:
         except subprocess.TimeoutExpired:
             return False
 
-    def _command(self, program: str, *arguments: str, death_signal: signal.Signals = signal.SIGKILL) -> Command:
+    def _command(self, program: str, *arguments: str) -> Command:
         return Command(
             arguments=(str(self._installation / "bin" / program), *arguments),
             environment={"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"},  # nothing of the caller's PG… variables
             user=self._user,
-            death_signal=death_signal,
         )
 
     def _reachable_installation(self) -> Path:

@@ -37,11 +37,15 @@ class User(msgspec.Struct, frozen=True):
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True):
-    """A program with its arguments, environment (None: ours) and user (None: us)."""
+    """A program with its arguments, environment (None: ours) and user (None: us).
+
+    The stop signal asks it to end in good order; the death signal is what it gets when this process dies.
+    """
 
     arguments: tuple[str, ...]
     environment: Mapping[str, str] | None = None
     user: User | None = None
+    stop_signal: signal.Signals = signal.SIGTERM
     death_signal: signal.Signals = signal.SIGKILL
 
     def tethered(self) -> list[str]:
