@@ -1,0 +1,170 @@
+"""PostgreSQL behind Piccolo's engine: a pool that opens without a server and recovers by itself."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from typing import Any, Never, Protocol, cast
+
+import asyncpg  # pyright: ignore[reportMissingTypeStubs] -- it has none: the Protocols below say what we use
+import structlog
+from piccolo.engine.postgres import PostgresEngine
+
+from audio_text.errors import AudioTextError, DatabaseUnavailableError
+from audio_text.settings import DatabaseSettings
+
+CLIENT_GRACE_SECONDS = 2.0
+"""The server ends a slow statement; only when it does not answer at all, the client gives up, this much later."""
+
+WARM_UP_SECONDS = 2.0
+"""How long a start waits for its first connections: they save time later, and nothing depends on them."""
+
+CONNECTION_LOST = (
+    ConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+)
+"""The connection is gone, and whether its statement was carried out is unknown."""
+
+UNAVAILABLE = (
+    *CONNECTION_LOST,
+    OSError,  # also every time-out
+    asyncpg.InternalClientError,
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.ReadOnlySQLTransactionError,  # a standby, while another server takes over
+    asyncpg.TransactionRollbackError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.ObjectNotInPrerequisiteStateError,  # a lock that did not come in time
+    asyncpg.OperatorInterventionError,
+    asyncpg.PostgresSystemError,
+)
+NOT_MIGRATED = (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError, asyncpg.UndefinedObjectError)
+
+log = structlog.get_logger(__name__)
+
+
+class Connection(Protocol):
+    """What we use of an asyncpg connection. Everything in it raises asyncpg's errors."""
+
+    async def fetch(self, query: str, *args: object) -> list[Mapping[str, Any]]:
+        """Run one statement with its parameters, $1 first."""
+        ...
+
+    async def execute(self, query: str, *args: object) -> str:
+        """Run a statement for its effect; several, separated by semicolons, when there are no parameters."""
+        ...
+
+    async def close(self) -> None:
+        """Say good-bye to the server."""
+        ...
+
+    def transaction(self) -> AbstractAsyncContextManager[None]:
+        """Commit at the end, or roll back on an error."""
+        ...
+
+
+class Pool(Protocol):
+    """What we use of an asyncpg pool."""
+
+    def acquire(self, *, timeout: float) -> AbstractAsyncContextManager[Connection]:
+        """Lend a connection that is open, connecting if need be."""
+        ...
+
+    async def close(self) -> None:
+        """Wait until every connection is back, and close them; cut them when cancelled."""
+        ...
+
+
+@contextmanager
+def vendor_errors() -> Generator[None]:
+    """Turn what asyncpg raises into ours: DatabaseUnavailableError for what may pass, AudioTextError for a defect."""
+    try:
+        yield
+    except NOT_MIGRATED as error:
+        raise DatabaseUnavailableError("The database is older than this service: run `audio-text migrate`.") from error
+    except asyncpg.DataError as error:  # an InterfaceError too, but the values are at fault
+        raise AudioTextError("The service sent the database a value that it cannot hold.") from error
+    except UNAVAILABLE as error:
+        raise DatabaseUnavailableError from error
+    except asyncpg.PostgresError as error:
+        raise AudioTextError("The database refused a statement of the service.") from error
+
+
+def connection_arguments(settings: DatabaseSettings, password: str, *, application_name: str) -> dict[str, Any]:
+    """What asyncpg needs to connect; nothing is left for it to find in the environment."""
+    return {
+        "host": settings.host,
+        "port": settings.port,
+        "database": settings.name,
+        "user": settings.user,
+        "password": password,
+        "timeout": settings.timeout_seconds,
+        "command_timeout": settings.timeout_seconds + CLIENT_GRACE_SECONDS,
+        "server_settings": {
+            "application_name": application_name,
+            "statement_timeout": f"{settings.timeout_seconds * 1000:.0f}",
+            "timezone": "UTC",
+            "jit": "off",  # these statements are over before a compiler has begun
+        },
+    }
+
+
+class LazyEngine(PostgresEngine):
+    """Piccolo's engine, without its habit of connecting as soon as it is made."""
+
+    async def check_version(self) -> None:
+        """Look at nothing."""
+
+    async def prep_database(self) -> None:
+        """Create no extensions."""
+
+
+class PooledEngine(LazyEngine):
+    """An engine whose every statement goes through its pool, with a limit on every wait."""
+
+    def __init__(self, pool: Pool, *, timeout_seconds: float) -> None:
+        super().__init__(config={})
+        self.pool = cast("Any", pool)
+        self.timeout_seconds = timeout_seconds
+
+    async def _run_in_pool(self, query: str, args: Sequence[Any] | None = None) -> list[Mapping[str, Any]]:
+        # Piccolo's own waits for a free connection for ever.
+        pool: Pool = cast("Any", self.pool)
+        async with pool.acquire(timeout=self.timeout_seconds) as connection:
+            return await connection.fetch(query, *(args or ()))
+
+    def transaction(self, allow_nested: bool = True) -> Never:  # noqa: FBT001, FBT002 -- Piccolo's signature
+        """Refuse: a cancelled task takes the connection of Piccolo's transaction with it. One statement is enough."""
+        raise NotImplementedError
+
+
+@asynccontextmanager
+async def open_database(
+    settings: DatabaseSettings, password: str, *, application_name: str
+) -> AsyncGenerator[PooledEngine]:
+    """Open a pool of connections that pg_stat_activity shows under `application_name`.
+
+    Opens also while no server answers: then every statement raises until one does.
+    """
+    arguments = connection_arguments(settings, password, application_name=application_name)
+    create_pool = cast("Callable[..., Awaitable[Pool]]", asyncpg.create_pool)  # pyright: ignore[reportUnknownMemberType] -- untyped
+    pool = await create_pool(min_size=0, max_size=settings.pool_max, **arguments)
+    try:
+        await _warm_up(pool, settings)
+        yield PooledEngine(pool, timeout_seconds=settings.timeout_seconds)
+    finally:
+        with suppress(TimeoutError):  # then the pool has cut its connections
+            async with asyncio.timeout(settings.timeout_seconds):
+                await pool.close()
+
+
+async def _warm_up(pool: Pool, settings: DatabaseSettings) -> None:
+    try:
+        with vendor_errors():
+            async with AsyncExitStack() as connections:
+                for _ in range(settings.pool_min):
+                    await connections.enter_async_context(pool.acquire(timeout=WARM_UP_SECONDS))
+    except AudioTextError as error:
+        log.warning("database_unavailable", host=settings.host, port=settings.port, reason=repr(error.__cause__))

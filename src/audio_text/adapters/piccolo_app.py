@@ -1,0 +1,12 @@
+"""What Piccolo calls an app: the tables, and the folder of their migrations."""
+
+from piccolo.conf.apps import AppConfig
+
+from audio_text.adapters.tables import TranscriptionJob, TranscriptionSegment
+from audio_text.settings import resource
+
+APP_CONFIG = AppConfig(
+    app_name="audio_text",
+    migrations_folder_path=resource("migrations"),
+    table_classes=[TranscriptionJob, TranscriptionSegment],
+)

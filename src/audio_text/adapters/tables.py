@@ -1,0 +1,95 @@
+"""The tables, for Piccolo's migrations. The columns of a job are the fields of `Job`, name for name."""
+
+from enum import Enum
+from typing import Any
+
+from piccolo.columns import (
+    JSONB,
+    Array,
+    BigInt,
+    BigSerial,
+    DoublePrecision,
+    ForeignKey,
+    Integer,
+    OnDelete,
+    Text,
+    Timestamptz,
+    Varchar,
+)
+from piccolo.columns.defaults.timestamptz import TimestamptzNow
+from piccolo.constraints import Unique
+from piccolo.table import Table
+
+from audio_text.domain.job import JobStatus
+
+
+class EnumVarchar(Varchar):
+    """A column of a PostgreSQL ENUM type, which a migration creates; `choices` are its labels.
+
+    Both are parameters of the column, so that Piccolo sees a new label as a change that wants a migration.
+    """
+
+    def __init__(self, type_name: str, choices: type[Enum], **parameters: Any) -> None:  # noqa: ANN401 -- any of a column's
+        self.type_name = type_name
+        super().__init__(length=None, choices=choices, **parameters)
+        self._meta.params["type_name"] = type_name
+
+    @property
+    def column_type(self) -> str:
+        """The type in DDL."""
+        return self.type_name
+
+
+class TranscriptionJob(Table, tablename="transcription_job"):
+    """One row per job. No default stands in for a value that whoever inserts has to know."""
+
+    id = Varchar(length=None, default=None, primary_key=True)
+    filename = Varchar(length=None, default=None)
+    url = Varchar(length=None, default=None)
+    object_key = Varchar(length=None, default=None)
+    file_size_bytes = BigInt(default=None)
+    content_type = Varchar(length=None, default=None, null=True)
+    status = EnumVarchar("job_status", JobStatus, default=JobStatus.pending)
+    whisper_model = Varchar(length=None, default=None)
+    tier = Varchar(length=None, default=None)
+    options = JSONB(default=None)
+    creation_date = Timestamptz(default=TimestamptzNow())
+    update_date = Timestamptz(default=TimestamptzNow())
+    description = Text(default=None, null=True)
+    request_id = Varchar(length=None, default=None, null=True)
+    attempt = Integer(default=0)
+    lease_owner = Varchar(length=None, default=None, null=True)
+    lease_expires_at = Timestamptz(default=None, null=True)
+    available_at = Timestamptz(default=None, null=True)
+    started_at = Timestamptz(default=None, null=True)
+    finished_at = Timestamptz(default=None, null=True)
+    progress = DoublePrecision(default=0.0)
+    duration = DoublePrecision(default=None, null=True)
+    duration_after_vad = DoublePrecision(default=None, null=True)
+    processing_time_seconds = DoublePrecision(default=None, null=True)
+    real_time_factor = DoublePrecision(default=None, null=True)
+    language = Varchar(length=None, default=None, null=True)
+    language_probability = DoublePrecision(default=None, null=True)
+    result_text = Text(default=None, null=True)
+    error_code = Varchar(length=None, default=None, null=True)
+    error_message = Text(default=None, null=True)
+
+
+class TranscriptionSegment(Table, tablename="transcription_segment"):
+    """One row per segment; `position` is the segment's id within its job."""
+
+    id = BigSerial(primary_key=True)  # Piccolo knows no primary key of two columns
+    job_id = ForeignKey(TranscriptionJob, on_delete=OnDelete.cascade, null=False)
+    position = Integer(default=None)
+    seek = Integer(default=None)
+    start = DoublePrecision(default=None)
+    end = DoublePrecision(default=None)
+    text = Text(default=None)
+    tokens = Array(base_column=Integer(), default=None)
+    temperature = DoublePrecision(default=None)
+    avg_logprob = DoublePrecision(default=None)
+    compression_ratio = DoublePrecision(default=None)
+    no_speech_prob = DoublePrecision(default=None)
+    words = JSONB(default=None, null=True)
+
+    transcription_segment_position = Unique([job_id, position])
