@@ -3,6 +3,7 @@
     AudioTextError
     ├── ConfigurationError            the process cannot start with these settings
     ├── ChildFailedError              a process of the local stack does not start
+    ├── StoppedError                  a signal ended the supervisor: not a failure
     ├── InvalidRequestError           what the client sent cannot be served
     │   ├── UnknownModelError
     │   ├── ForeignUrlError
@@ -60,6 +61,16 @@ class ChildFailedError(AudioTextError):
     """A process of the local stack does not start."""
 
     code = "child_failed"
+
+
+class StoppedError(AudioTextError):
+    """A signal asked this process to stop; `exit_code` is what it ends with."""
+
+    code = "stopped"
+
+    def __init__(self, detail: str | None = None, *, exit_code: int = 0) -> None:
+        super().__init__(detail)
+        self.exit_code = exit_code
 
 
 class InvalidRequestError(AudioTextError):

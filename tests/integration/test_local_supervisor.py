@@ -62,7 +62,6 @@ async def test_children_start_when_those_before_them_are_ready_and_stop_in_rever
         await supervisor.start(first)
         await supervisor.start(second)
     assert lines(story) == ["first ready", "second ready", "second ends", "first ends"]
-    assert supervisor.exit_code == 0
 
 
 async def test_a_crashed_child_is_started_again(tmp_path: Path) -> None:
@@ -116,6 +115,15 @@ async def test_a_child_that_refuses_its_settings_is_not_tried_again(tmp_path: Pa
     with pytest.raises(ChildFailedError, match="exit code 2"):
         async with open_supervisor(Output(BytesIO()), backoff=QUICK) as supervisor:
             await supervisor.start(refusing)
+    assert len(lines(pids)) == 1
+
+
+async def test_a_child_that_later_refuses_its_settings_ends_the_wait(tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+    async with open_supervisor(Output(BytesIO()), backoff=QUICK) as supervisor:
+        await supervisor.start(python("refusing", APPEND + "sys.exit(2)", pids))
+        with pytest.raises(ChildFailedError, match="refusing does not start: ended with exit code 2"):
+            await supervisor.wait()
     assert len(lines(pids)) == 1
 
 

@@ -3,8 +3,7 @@
     async with open_supervisor(Output(sys.stdout.buffer)) as supervisor:
         await supervisor.start(database, redis)     # returns when both are ready
         await supervisor.start(api, worker)
-        await supervisor.wait()                     # a signal ends the block, wherever it is
-    sys.exit(supervisor.exit_code)
+        await supervisor.wait()                     # a signal ends the block, wherever it is: StoppedError
 
 SIGTERM, SIGINT and SIGHUP stop all children, the last started first, each within its grace period; a second
 SIGINT kills them at once. On Linux nothing survives the supervisor, not even when it is killed itself.
@@ -19,7 +18,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 import msgspec
 import structlog
 
-from audio_text.errors import ChildFailedError
+from audio_text.errors import ChildFailedError, StoppedError
 from audio_text.local.child import Child, ChildProcess, Output
 
 log = structlog.get_logger(__name__)
@@ -28,7 +27,7 @@ UNUSABLE = 2
 """The exit code of a program that refuses its settings or its command line: trying again would not help."""
 
 KILLED = 128 + signal.SIGKILL
-"""Our exit code when a child had to be killed."""
+"""Our own exit code after a stop in which a child had to be killed; it is 0 when all ended in good order."""
 
 
 class Backoff(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,6 +58,7 @@ class Supervisor:
         self._output = output
         self._backoff = backoff
         self._stages: list[list[_Keeper]] = []
+        self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.hurry = asyncio.Event()
         self.stopped_by: signal.Signals | None = None
         self.is_stopping = False
@@ -68,7 +68,7 @@ class Supervisor:
         keepers = [_Keeper(child, self._output, self._backoff) for child in children]
         self._stages.append(keepers)
         for keeper in keepers:
-            self._tasks.create_task(keeper.keep())
+            self._tasks.create_task(self._keep(keeper))
         await asyncio.gather(*(keeper.ready for keeper in keepers))
 
     async def run(self, child: Child) -> None:
@@ -88,8 +88,8 @@ class Supervisor:
             raise ChildFailedError(f"{child.name} failed: {_ending(process.exit_code)}.")
 
     async def wait(self) -> None:
-        """Wait for the signal that ends the block."""
-        await asyncio.Event().wait()
+        """Wait until a signal ends the block. Raises ChildFailedError when a child can never run again."""
+        await self._failure
 
     async def stop(self) -> None:
         """Stop the children, the last started first, those started together side by side."""
@@ -99,13 +99,23 @@ class Supervisor:
 
     @property
     def exit_code(self) -> int:
-        """0: all ended in good order; 137: one had to be killed."""
+        """What a stop by a signal ends with."""
         return KILLED if any(keeper.was_killed for stage in self._stages for keeper in stage) else 0
+
+    async def _keep(self, keeper: "_Keeper") -> None:
+        error = await keeper.keep()
+        for outcome in (keeper.ready, self._failure):
+            if error is not None and not outcome.done():
+                outcome.set_exception(error)
+                outcome.exception()  # asked for here, as nobody may be waiting for it
 
 
 @asynccontextmanager
 async def open_supervisor(output: Output, *, backoff: Backoff = Backoff()) -> AsyncGenerator[Supervisor, None]:  # noqa: B008 -- immutable
-    """Supervise until the block ends or a signal ends it; then stop all children. Only in the main thread."""
+    """Supervise until the block ends, then stop all children. Raises StoppedError when a signal ended the block.
+
+    Only in the main thread.
+    """
     failure: Exception | None = None
     async with asyncio.TaskGroup() as tasks:
         supervisor = Supervisor(tasks, output, backoff)
@@ -119,16 +129,21 @@ async def open_supervisor(output: Output, *, backoff: Backoff = Backoff()) -> As
                     raise
             finally:
                 await supervisor.stop()
+    if supervisor.stopped_by is not None:
+        raise StoppedError(f"Stopped by {supervisor.stopped_by.name}.", exit_code=supervisor.exit_code)
     if failure is not None:
         raise failure
 
 
 async def supervise(children: Sequence[Child], output: Output) -> int:
-    """Keep these children until a signal comes; give the exit code. Raises ChildFailedError when one does not start."""
-    async with open_supervisor(output) as supervisor:
-        await supervisor.start(*children)
-        await supervisor.wait()
-    return supervisor.exit_code
+    """Keep these children until a signal comes, and give the exit code. Raises ChildFailedError."""
+    try:
+        async with open_supervisor(output) as supervisor:
+            await supervisor.start(*children)
+            await supervisor.wait()
+    except StoppedError as stopped:
+        return stopped.exit_code
+    return 0
 
 
 @contextmanager
@@ -173,18 +188,20 @@ class _Keeper:
         self._stop = asyncio.Event()
         self._starting = asyncio.Lock()
 
-    async def keep(self) -> None:
-        """Start the child, and start it again whenever it ends, until told to stop or it never gets ready."""
+    async def keep(self) -> ChildFailedError | None:
+        """Start the child, and start it again whenever it ends, until told to stop; or give up, and say why."""
         async with asyncio.TaskGroup() as tasks:
             while not self._stop.is_set():
                 process = await self._start(tasks)
                 if process is not None:
                     await self._see_to_its_end(process)
-                if self._stop.is_set() or not self._may_start_again(process):
+                if self._stop.is_set():
                     break
+                if self._is_hopeless(process):
+                    code = process.exit_code if process else None
+                    return ChildFailedError(f"{self._child.name} does not start: {_ending(code)}.")
                 await self._pause(process)
-        if not self.ready.done():
-            self.ready.cancel()
+        return None
 
     async def stop(self, hurry: asyncio.Event) -> None:
         """End the child for good."""
@@ -220,17 +237,13 @@ class _Keeper:
             process.kill()
         await process.ended()
 
-    def _may_start_again(self, process: ChildProcess | None) -> bool:
-        """Count the failure; False, and the start fails, for a child that never was ready and has had its tries."""
+    def _is_hopeless(self, process: ChildProcess | None) -> bool:
+        """Count the failure; whether another try makes no sense."""
         code = process.exit_code if process else None
         steady_seconds = self._backoff.recycle_seconds if code == 0 else self._backoff.steady_seconds
         is_steady = process is not None and process.lived_seconds > steady_seconds
         self._failures = int(code != 0) if is_steady else self._failures + 1
-        if self._was_ready or (code != UNUSABLE and self._failures < self._backoff.tries):
-            return True
-        if not self.ready.done():
-            self.ready.set_exception(ChildFailedError(f"{self._child.name} does not start: {_ending(code)}."))
-        return False
+        return (code == UNUSABLE and not is_steady) or not (self._was_ready or self._failures < self._backoff.tries)
 
     async def _pause(self, process: ChildProcess | None) -> None:
         code = process.exit_code if process else None
