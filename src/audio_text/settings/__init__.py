@@ -1,8 +1,9 @@
 """Every setting of the service. `settings.toml` holds the defaults, the environment overrides them."""
 
-from audio_text.settings.loading import Entry, LoadedSettings, from_environment, load
+from audio_text.settings.keys import SECRETS
+from audio_text.settings.loading import DEFAULT, Entry, LoadedSettings, from_environment, load
 from audio_text.settings.resources import resource
-from audio_text.settings.rules import Role
+from audio_text.settings.rules import SECTIONS, Role
 from audio_text.settings.sections import (
     ApiSettings,
     DatabaseSettings,
@@ -26,6 +27,9 @@ from audio_text.settings.sections import (
 )
 
 __all__ = [
+    "DEFAULT",
+    "SECRETS",
+    "SECTIONS",
     "ApiSettings",
     "DatabaseSettings",
     "DiskSettings",
