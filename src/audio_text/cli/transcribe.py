@@ -99,7 +99,7 @@ def transcribe(
     except KeyboardInterrupt:
         click.echo("Interrupted. A job that was already submitted goes on without this command.", err=True)
         exit_code = ExitCode.interrupted
-    sys.exit(exit_code)
+    click.get_current_context().exit(exit_code)
 
 
 async def _transcribe_all(files: Sequence[Path], order: Order, *, server: str, quiet: bool) -> ExitCode:
