@@ -1,15 +1,15 @@
-from audio_text.adapters.piccolo_conf import DB
 from piccolo.apps.migrations.auto.migration_manager import MigrationManager
+
+from audio_text.adapters.piccolo_conf import DB
 
 ID = "2026-11-22T13:00:00:000003"
 VERSION = "1.38.0"
 DESCRIPTION = "Indexes that Piccolo cannot declare: partial, or of several columns"
 
 INDEXES = {
-    # The next job of a tier is the first entry, however many wait.
-    "transcription_job_claim": "(tier, creation_date, id) WHERE status = 'pending'",
-    # Jobs whose worker went silent.
-    "transcription_job_lease": "(lease_expires_at) WHERE status = 'processing'",
+    # The next job of a tier is among the first entries, however many wait: before it come only those in work.
+    # It holds no column that a heartbeat or a progress update changes, so that these touch no index at all.
+    "transcription_job_claim": "(tier, creation_date, id) WHERE status IN ('pending', 'processing')",
     # Pages of recent jobs, from any point on.
     "transcription_job_newest": "(creation_date DESC, id DESC)",
     # Whether a recording may be deleted.

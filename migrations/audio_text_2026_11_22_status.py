@@ -1,5 +1,6 @@
-from audio_text.adapters.piccolo_conf import DB
 from piccolo.apps.migrations.auto.migration_manager import MigrationManager
+
+from audio_text.adapters.piccolo_conf import DB
 
 ID = "2026-11-22T13:00:00:000001"
 VERSION = "1.38.0"

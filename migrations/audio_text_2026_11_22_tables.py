@@ -1,7 +1,6 @@
 from enum import Enum
 from typing import Any
 
-from audio_text.adapters.tables import EnumVarchar
 from piccolo.apps.migrations.auto.migration_manager import MigrationManager
 from piccolo.columns import (
     JSONB,
@@ -20,6 +19,8 @@ from piccolo.columns import (
 from piccolo.columns.defaults.timestamptz import TimestamptzNow
 from piccolo.constraints import Unique
 from piccolo.table import Table
+
+from audio_text.adapters.tables import EnumVarchar
 
 ID = "2026-11-22T13:00:00:000002"
 VERSION = "1.38.0"

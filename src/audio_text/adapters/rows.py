@@ -1,0 +1,52 @@
+"""Between the rows of the tables and the domain: the only place that knows both."""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, cast
+
+import msgspec
+
+from audio_text.domain.job import Job
+from audio_text.domain.transcript import Segment
+
+UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+"""What a Python text may hold and a PostgreSQL text may not: NUL, and halves of surrogate pairs."""
+
+REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+
+
+def storable(value: object) -> object:
+    """Replace what PostgreSQL refuses in a text, or in all texts of a list or dict; leave anything else alone."""
+    if isinstance(value, str):
+        return UNSTORABLE.sub(REPLACEMENT, value)
+    if isinstance(value, list):
+        return [storable(item) for item in cast("list[object]", value)]
+    if isinstance(value, dict):
+        return {key: storable(item) for key, item in cast("dict[str, object]", value).items()}
+    return value
+
+
+def json_text(value: object) -> str:
+    """Write a value as a JSON text for a JSONB parameter; NaN becomes null."""
+    return msgspec.json.encode(storable(msgspec.to_builtins(value))).decode()
+
+
+def job_parameters(job: Job) -> list[object]:
+    """Give the values of a job's columns, in the order of its fields."""
+    return list(
+        (msgspec.structs.asdict(job) | {"status": job.status.value, "options": json_text(job.options)}).values()
+    )
+
+
+def job_of(row: Mapping[str, Any]) -> Job:
+    """Read a row of transcription_job."""
+    return msgspec.convert({**row, "options": msgspec.json.decode(row["options"])}, Job)
+
+
+def segments_of(rows: Iterable[Mapping[str, Any]]) -> list[Segment]:
+    """Read rows of transcription_segment."""
+    return [msgspec.convert({**row, "words": _decoded(row["words"])}, Segment) for row in rows]
+
+
+def _decoded(json: str | None) -> object:
+    return None if json is None else msgspec.json.decode(json)
