@@ -14,8 +14,14 @@ DEMUXER_OPTIONS: Mapping[str, str] = {
     "format_whitelist": ",".join(DEMUXERS),
     # no protocol has this name: a second wall, should an allowed container refer to another file
     "protocol_whitelist": "none",
+    # while it looks at the streams FFmpeg would decode pictures with any of its decoders, over bytes that
+    # anybody may have made; only a raw AAC stream cannot be understood without
+    "codec_whitelist": "aac",
 }
-"""FFmpeg options for opening what a client sent, from a Python file object (a path would need a protocol)."""
+"""FFmpeg options for opening what a client sent, from a Python file object (a path would need a protocol).
+
+They bind the demuxer; who decodes the sound track afterwards does so with that track's own decoder.
+"""
 
 _SEPARATORS = re.compile(r"[/\\]")
 _EXTENSION = re.compile(r"[a-z0-9]{1,16}")
