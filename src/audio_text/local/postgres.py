@@ -52,6 +52,7 @@ class EmbeddedPostgres:
 
     role = "audio_text"
     database = "audio_text"
+    name = "postgres"
     host = LOOPBACK
 
     def __init__(self, folder: Path, *, password: str, configuration: Mapping[str, str] | None = None) -> None:

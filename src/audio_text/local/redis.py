@@ -76,6 +76,7 @@ def _examine(program: Path) -> RedisServer | None:
 class EmbeddedRedis:
     """One Redis server: its log of writes in `folder`, its port on the loopback address, a password."""
 
+    name = "redis"
     host = LOOPBACK
 
     def __init__(self, folder: Path, *, password: str, server: RedisServer | None = None) -> None:
