@@ -2,6 +2,7 @@
 
 import re
 import secrets
+from collections.abc import Iterable
 
 UPLOAD_PREFIX = "uploads/"
 """Everything that the stores' own orphan rules may remove lies under it."""
@@ -27,3 +28,12 @@ def new_key(extension: str) -> str:
 def is_key(text: str) -> bool:
     """Whether `new_key` could have made it: such a text is safe in a path, a URL and a log line."""
     return _KEY.fullmatch(text) is not None
+
+
+def key_behind(url: str, prefixes: Iterable[str]) -> str | None:
+    """The key of a URL made of one of these addresses, a key and a query; None for any other URL."""
+    for prefix in prefixes:
+        if url.startswith(prefix):
+            key = url.removeprefix(prefix).partition("?")[0]
+            return key if is_key(key) else None
+    return None

@@ -3,6 +3,8 @@
 import re
 from collections.abc import Mapping
 
+from audio_text.errors import InvalidRequestError
+
 DEMUXERS = ("aac", "flac", "matroska", "mov", "mp3", "ogg", "wav")
 """FFmpeg's names of the containers of mp3, wav, m4a, mp4, flac, ogg, opus, aac and webm.
 
@@ -23,6 +25,7 @@ DEMUXER_OPTIONS: Mapping[str, str] = {
 They bind the demuxer; who decodes the sound track afterwards does so with that track's own decoder.
 """
 
+_MEDIA_TYPE = re.compile(r"[!-~][ -~]{0,254}")
 _SEPARATORS = re.compile(r"[/\\]")
 _EXTENSION = re.compile(r"[a-z0-9]{1,16}")
 
@@ -36,3 +39,15 @@ def extension_of(filename: str) -> str:
     stem, _, extension = name.rpartition(".")
     extension = extension.lower()
     return extension if stem and _EXTENSION.fullmatch(extension) else ""
+
+
+def media_type(text: str | None) -> str | None:
+    """What a browser says of a file, fit for a header and a signature; None when it says nothing.
+
+    Raises InvalidRequestError for what no header may hold.
+    """
+    if not text:
+        return None
+    if not _MEDIA_TYPE.fullmatch(text):
+        raise InvalidRequestError("The content type has to be a media type such as audio/mpeg, or empty.")
+    return text
