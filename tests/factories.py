@@ -9,6 +9,7 @@ from uuid import uuid4
 import msgspec
 
 from audio_text.domain.job import Job, JobStatus
+from audio_text.domain.keys import new_key
 from audio_text.domain.options import TranscriptionOptions
 from audio_text.domain.transcript import Segment, TranscriptChunk
 from audio_text.settings import Settings
@@ -42,12 +43,12 @@ def _path(key: str) -> list[str]:
 def make_job(**fields: Any) -> Job:  # noqa: ANN401 -- any field of Job
     """Build a pending job of the model `demo`, created now, with a fresh id and object key."""
     now = datetime.now(UTC)
-    job_id = str(uuid4())
+    object_key = new_key("wav")
     defaults: dict[str, Any] = {
-        "id": job_id,
+        "id": str(uuid4()),
         "filename": "meeting.wav",
-        "url": f"http://store.test/audio/{job_id}.wav",
-        "object_key": f"{job_id}.wav",
+        "url": f"http://store.test/audio/{object_key}",
+        "object_key": object_key,
         "file_size_bytes": 320_044,
         "content_type": "audio/wav",
         "status": JobStatus.pending,

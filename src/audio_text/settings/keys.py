@@ -54,10 +54,10 @@ def dotted(path: tuple[str, ...]) -> str:
     return ".".join(part if re.fullmatch(r"[\w-]+", part, re.ASCII) else f'"{part}"' for part in path)
 
 
-def suggestion(name: str, known: Iterable[str]) -> str:
-    """` Did you mean x?` when something known is near, else nothing."""
-    near = get_close_matches(name, list(known), n=1)
-    return f" Did you mean {near[0]}?" if near else ""
+def suggestion(name: str, known: Iterable[str], *, prefix: str = "") -> str:
+    """` Did you mean x?` when something known is near, else nothing; a prefix that all share counts for nothing."""
+    near = get_close_matches(name.removeprefix(prefix), [other.removeprefix(prefix) for other in known], n=1)
+    return f" Did you mean {prefix}{near[0]}?" if near else ""
 
 
 def children(key: Key, names: Iterable[str]) -> Iterator[Key]:

@@ -139,6 +139,7 @@ class _Draft:
         elif not isinstance(value, dict):
             self._refuse(key, value, origin)
         else:
+            self._node(key.path)
             table = cast("dict[str, object]", value)
             known = {child.path[-1]: child for child in children(key, table)}
             for name, item in table.items():
@@ -153,12 +154,14 @@ class _Draft:
         except ValueError:
             self._refuse(key, value, origin)
             return
-        *tables, leaf = key.path
-        node = self._tree
-        for name in tables:
-            node = node.setdefault(name, {})
-        node[leaf] = plain
+        self._node(key.path[:-1])[key.path[-1]] = plain
         self._origins[key.name] = origin
+
+    def _node(self, path: tuple[str, ...]) -> dict[str, Any]:
+        node = self._tree
+        for name in path:
+            node = node.setdefault(name, {})
+        return node
 
     def _refuse(self, key: Key, value: object, origin: str) -> None:
         shown = json.dumps(value, default=str, ensure_ascii=False)
@@ -191,7 +194,7 @@ def _unknown_key(path: tuple[str, ...], known: list[str], origin: str) -> str:
 
 
 def _unknown_variable(name: str, text: str, known: Mapping[str, Key]) -> str:
-    hint = suggestion(name, [*known, *RESERVED, *SECRETS.values()])
+    hint = suggestion(name, [*known, *RESERVED, *SECRETS.values()], prefix=PREFIX)
     if text.startswith("tcp://") or re.search(r"_SERVICE_(HOST|PORT)|_PORT_\d+_", name):
         hint = _SERVICE_LINK_HINT
     elif name.endswith("_ENV"):

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
 
+from audio_text.domain.media import extension_of
 from audio_text.domain.tiers import FALLBACK_TIER
 from audio_text.settings.keys import SECRETS, dotted, suggestion
 from audio_text.settings.sections import Settings, StoreKind
@@ -77,7 +78,7 @@ def _routing(settings: Settings, origin: OriginOf) -> Iterator[str]:
 def _submission(settings: Settings, origin: OriginOf) -> Iterator[str]:
     yield from _listed("job.default_model", settings.job.default_model, settings=settings, origin=origin)
     for extension in settings.upload.extensions:
-        if not extension.isalnum() or extension != extension.lower():
+        if extension_of(f"name.{extension}") != extension:
             yield (
                 f'upload.extensions has "{extension}" ({origin("upload.extensions")}): '
                 f"allowed are lower-case letters and digits without a dot, like mp3."

@@ -16,7 +16,7 @@ Seconds = Annotated[float, Meta(gt=0)]
 Port = Annotated[int, Meta(ge=1, le=65_535)]
 Name = Annotated[str, Meta(min_length=1)]
 Url = Annotated[
-    str, Meta(pattern=r"^(https?://\S+)?$", description="an address that begins with http:// or https://, or empty")
+    str, Meta(pattern=r"^(https?://\S+)?\Z", description="an address that begins with http:// or https://, or empty")
 ]
 ComputeType = Literal[
     "default",

@@ -18,7 +18,7 @@ def parse(text: str, kind: Kind) -> object:
     A list is JSON or comma-separated; nothing at all means None where None is allowed.
     """
     shape = _bare(inspect.type_info(kind))
-    if isinstance(shape, inspect.StrType | inspect.EnumType | inspect.LiteralType | inspect.UnionType):
+    if isinstance(shape, inspect.StrType | inspect.EnumType | inspect.LiteralType) or (not text and _allows_none(kind)):
         return check(text, kind)
     text = text.strip()
     if isinstance(shape, inspect.VarTupleType):
@@ -53,12 +53,11 @@ def _allows_none(kind: Kind) -> bool:
 
 
 def _bare(shape: inspect.Type) -> inspect.Type:
-    """Look through descriptions and `| None`, except that an optional text stays a union: it may be empty."""
+    """Look through descriptions and `| None`."""
     if isinstance(shape, inspect.Metadata):
         return _bare(shape.type)
     if isinstance(shape, inspect.UnionType):
-        inner = next(_bare(item) for item in shape.types if not isinstance(item, inspect.NoneType))
-        return shape if isinstance(inner, inspect.StrType) else inner
+        return next(_bare(item) for item in shape.types if not isinstance(item, inspect.NoneType))
     return shape
 
 
@@ -94,12 +93,11 @@ def _choice(values: Sequence[str]) -> str:
 
 
 def _range(shape: inspect.IntType | inspect.FloatType) -> str:
-    low = shape.ge if shape.ge is not None else shape.gt
-    high = shape.le if shape.le is not None else shape.lt
-    above = "from" if shape.ge is not None else "above"
-    if low is not None and high is not None:
-        return f" {above} {low} {'to' if shape.le is not None else 'and below'} {high}"
-    return f" {above} {low}{' up' if shape.ge is not None else ''}" if low is not None else ""
+    bounds = {"at least": shape.ge, "above": shape.gt, "at most": shape.le, "below": shape.lt}
+    if shape.ge is not None and shape.le is not None:
+        return f" from {shape.ge} to {shape.le}"
+    said = " and ".join(f"{word} {bound}" for word, bound in bounds.items() if bound is not None)
+    return f" {said}" if said else ""
 
 
 def _limits(shape: inspect.StrType) -> str:
