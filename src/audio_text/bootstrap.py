@@ -16,7 +16,7 @@ from audio_text.adapters.migrations import migrate as run_migrations
 from audio_text.adapters.probe import PyAvProbe
 from audio_text.adapters.repository import PiccoloJobRepository
 from audio_text.adapters.s3_store import open_s3_store
-from audio_text.ports import AudioStore, Resources
+from audio_text.ports import AudioStore, Resources, UploadReceiver
 from audio_text.services.delivery import DeliveryService
 from audio_text.services.lifecycle import LifecycleService
 from audio_text.services.live import LiveService
@@ -90,6 +90,7 @@ class ApiServices(msgspec.Struct, frozen=True, kw_only=True):
     live: LiveService
     delivery: DeliveryService
     resources: Resources
+    receiver: UploadReceiver | None
 
 
 @asynccontextmanager
@@ -106,4 +107,5 @@ async def open_api_services(settings: Settings) -> AsyncGenerator[ApiServices, N
                 mailer=SmtpMailer(settings.mail, password=settings.secrets.mail_password),
             ),
             resources=resources,
+            receiver=resources.store if isinstance(resources.store, DiskAudioStore) else None,
         )

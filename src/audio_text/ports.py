@@ -1,6 +1,6 @@
 """What the services need from the outside world, as Protocols. Adapters provide it; tests hold fakes to it."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from pathlib import Path
@@ -137,6 +137,25 @@ class AudioStore(Protocol):
 
     async def check(self) -> None:
         """Raise StoreUnavailableError unless the store answers."""
+        ...
+
+
+class UploadReceiver(Protocol):
+    """Takes uploads itself: a store whose upload URLs lead to this service."""
+
+    async def receive(
+        self,
+        key: str,
+        *,
+        query: Mapping[str, str],
+        content_type: str | None,
+        content_length: int | None,
+        body: AsyncIterator[bytes],
+    ) -> StoredObject:
+        """Store the body of a PUT to a URL of `presign_upload`, as it arrives, whole or not at all.
+
+        Raises UploadLinkError, UploadMismatchError, UploadTooLargeError, StoreUnavailableError.
+        """
         ...
 
 

@@ -1,12 +1,13 @@
 """Use case: follow a job live. The row first, then every later event once and in order, then the row again."""
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 import msgspec
 
 from audio_text.domain.events import JobUpdate, Published
-from audio_text.domain.job import Job
+from audio_text.domain.job import Job, JobStatus
 from audio_text.domain.transcript import Segment
 from audio_text.errors import StreamGapError
 from audio_text.ports import EventStream, JobRepository, Subscription
@@ -30,29 +31,31 @@ class LiveService:
         self._jobs = jobs
         self._events = events
 
-    async def follow(self, job_id: str, *, after: str | None = None) -> AsyncGenerator[LiveUpdate, None]:
+    async def follow(
+        self, job_id: str, *, after: str | None = None, idle_seconds: float | None = None
+    ) -> AsyncGenerator[LiveUpdate | None, None]:
         """Yield the state now, then everything that happens, and end after the update of a terminal status.
 
         A follower that passes the last `event_id` it saw gets only what came after it; without one, or when the
         log no longer reaches back so far, the first update carries all segments stored so far. Progress never
-        goes back. Raises JobNotFoundError, EventsUnavailableError.
+        goes back. After every `idle_seconds` without news the row is read again, so that a lost event leaves nobody
+        waiting, and None says that there is nothing to tell. Raises JobNotFoundError, EventsUnavailableError.
         """
-        cursor = after
-        view = _View(job_id)
-        while True:
+        view = _View(job_id, cursor=after)
+        while not view.is_over:
             try:
                 async with (
-                    self._events.follow(job_id, after=cursor) as subscription,
-                    aclosing(self._updates(view, subscription)) as updates,
+                    self._events.follow(job_id, after=view.cursor) as subscription,
+                    aclosing(self._updates(view, subscription, idle_seconds)) as updates,
                 ):
                     async for update in updates:
                         yield update
             except StreamGapError:
-                cursor = None
-            else:
-                return
+                view.cursor = None
 
-    async def _updates(self, view: "_View", subscription: Subscription) -> AsyncGenerator[LiveUpdate, None]:
+    async def _updates(
+        self, view: "_View", subscription: Subscription, idle_seconds: float | None
+    ) -> AsyncGenerator[LiveUpdate | None, None]:
         # The position was read before the row, and workers write the row before they publish:
         # the row therefore holds at least everything up to the position.
         job = await self._jobs.get(view.job_id)
@@ -60,46 +63,58 @@ class LiveService:
         if not subscription.is_continuous:
             segments = await self._jobs.segments(view.job_id, first=view.next_segment)
             yield view.of_row(job, event_id=position, segments=tuple(segments))
-            if job.status.is_terminal:
-                return
         elif not job.status.is_terminal:
             yield view.of_row(job, event_id=subscription.start)
         elif subscription.start == position:
             yield view.of_row(job, event_id=position)
-            return
-        async for published in subscription:
+        events = aiter(subscription)
+        while not view.is_over:
+            try:
+                async with asyncio.timeout(idle_seconds):
+                    published = await anext(events)
+            except TimeoutError:
+                return  # to a new subscription: this iterator may not have survived
             if published.update.status.is_terminal:
-                yield view.of_row(
-                    await self._jobs.get(view.job_id),
-                    event_id=published.event_id,
-                    segments=published.update.segments,
-                )
-                return
+                job = await self._jobs.get(view.job_id)
+                yield view.of_row(job, event_id=published.event_id, segments=published.update.segments)
+                continue
             yield view.of_event(published)
             if job.status.is_terminal and published.event_id == position:
                 # The log ends without a terminal event: it was lost, the row is not.
                 yield view.of_row(job, event_id=position)
-                return
 
 
 class _View:
     """What one follower has been told so far, so that nothing is told twice and progress never falls."""
 
-    def __init__(self, job_id: str) -> None:
+    def __init__(self, job_id: str, *, cursor: str | None) -> None:
         self.job_id = job_id
+        self.cursor = cursor
         self.next_segment = 0
+        self._status: JobStatus | None = None
         self._progress = 0.0
 
-    def of_row(self, job: Job, *, event_id: str, segments: tuple[Segment, ...] = ()) -> LiveUpdate:
+    @property
+    def is_over(self) -> bool:
+        """Whether the end has been told."""
+        return self._status is not None and self._status.is_terminal
+
+    def of_row(self, job: Job, *, event_id: str, segments: tuple[Segment, ...] = ()) -> LiveUpdate | None:
+        """None when the row says nothing that was not told before."""
+        self.cursor = event_id
+        if not segments and job.status is self._status and job.progress <= self._progress:
+            return None
         update = JobUpdate(job_id=job.id, status=job.status, progress=job.progress, segments=segments)
         return LiveUpdate(event_id=event_id, update=self._told(update), job=job)
 
     def of_event(self, published: Published) -> LiveUpdate:
+        self.cursor = published.event_id
         return LiveUpdate(event_id=published.event_id, update=self._told(published.update))
 
     def _told(self, update: JobUpdate) -> JobUpdate:
         segments = tuple(segment for segment in update.segments if segment.id >= self.next_segment)
         if segments:
             self.next_segment = segments[-1].id + 1
+        self._status = update.status
         self._progress = max(self._progress, update.progress)
         return msgspec.structs.replace(update, segments=segments, progress=self._progress)

@@ -1,0 +1,87 @@
+"""Routes of recordings: where to upload one, and the upload itself when this machine's disk is the store."""
+
+from typing import Annotated, Any
+
+from litestar import Request, get, post, put
+from litestar.exceptions import NotFoundException
+from litestar.params import JSONBody, QueryParameter
+
+from audio_text.api.dependencies import GivenServices
+from audio_text.api.dto import UploadAnswer, UploadRequest
+from audio_text.api.problems import documented
+from audio_text.errors import (
+    EmptyAudioError,
+    InvalidRequestError,
+    StoreUnavailableError,
+    UnsupportedMediaError,
+    UploadLinkError,
+    UploadMismatchError,
+    UploadTooLargeError,
+)
+
+_PRESIGN_ERRORS = documented(
+    InvalidRequestError, EmptyAudioError, UploadTooLargeError, UnsupportedMediaError, StoreUnavailableError
+)
+
+
+@post(
+    "/audio/presigned-url",
+    status_code=200,
+    summary="Ask for an upload URL",
+    response_description="Where to send the file.",
+    responses=_PRESIGN_ERRORS,
+    tags=["audio"],
+)
+async def presign(data: JSONBody[UploadRequest], services: GivenServices) -> UploadAnswer:
+    """Get a URL to PUT one file to, bound to the size and type that are declared here.
+
+    The file name's extension decides whether the file is accepted; browsers call an m4a `video/mp4`, and an opus
+    nothing at all.
+    """
+    target = await services.uploads.create(
+        filename=data.filename, content_type=data.content_type, size_bytes=data.file_size
+    )
+    return UploadAnswer.of(target)
+
+
+@get(
+    "/audio/get_presigned_url",
+    summary="Ask for an upload URL (older spelling)",
+    response_description="Where to send the file.",
+    responses=_PRESIGN_ERRORS,
+    tags=["audio"],
+)
+async def presign_by_query(
+    *,
+    services: GivenServices,
+    filename: Annotated[str, QueryParameter(description="The file's name.")],
+    file_size: Annotated[int, QueryParameter(ge=0, description="Exact size of the file in bytes.")],
+    content_type: Annotated[str | None, QueryParameter(description="Its type; empty when not known.")] = None,
+) -> UploadAnswer:
+    """Do the same as POST /audio/presigned-url, from query parameters."""
+    return await presign.fn(UploadRequest(filename=filename, content_type=content_type, file_size=file_size), services)
+
+
+@put(
+    "/audio/upload/{key:path}",
+    status_code=200,
+    summary="Upload a file",
+    response_description="The file is stored.",
+    responses=documented(UploadMismatchError, UploadLinkError, UploadTooLargeError, StoreUnavailableError),
+    request_max_body_size=None,
+    tags=["audio"],
+)
+async def receive_upload(request: Request[Any, Any, Any], services: GivenServices) -> None:
+    """Send the raw bytes to the URL that was handed out, with the same Content-Type.
+
+    It exists while the store is this machine's disk. The body goes there as it arrives, never into memory.
+    """
+    if services.receiver is None:
+        raise NotFoundException
+    await services.receiver.receive(
+        request.path_params["key"].lstrip("/"),
+        query=dict(request.query_params),
+        content_type=request.headers.get("content-type"),
+        content_length=request.content_length,
+        body=request.stream(),
+    )

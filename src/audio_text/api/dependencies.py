@@ -1,0 +1,27 @@
+"""What routes ask for by parameter name: `services` and `settings`."""
+
+from typing import cast
+
+from litestar.datastructures import State
+from litestar.di import NamedDependency, Provide
+from litestar.params import SkipValidation
+
+from audio_text.bootstrap import ApiServices
+from audio_text.settings import Settings
+
+GivenServices = NamedDependency[SkipValidation[ApiServices]]
+GivenSettings = NamedDependency[SkipValidation[Settings]]
+
+
+def _services(state: State) -> ApiServices:
+    return cast("ApiServices", state.services)
+
+
+def _settings(state: State) -> Settings:
+    return cast("Settings", state.settings)
+
+
+PROVIDERS = {
+    "services": Provide(_services, sync_to_thread=False),
+    "settings": Provide(_settings, sync_to_thread=False),
+}

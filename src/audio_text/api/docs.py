@@ -1,0 +1,142 @@
+"""The OpenAPI document, and the two pages that show it; both render without asking any other host."""
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import msgspec
+from litestar import Litestar, Response, get
+from litestar.exceptions import NotFoundException
+from litestar.openapi.config import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.openapi.spec import License, Tag
+from litestar.params import FromPath
+from litestar.types import ControllerRouterHandler
+
+from audio_text.api import dto, messages
+from audio_text.api.dependencies import PROVIDERS
+
+ASSETS = Path(__file__).parent / "assets"
+
+# Names of the package's own files only: what is asked for never becomes a path.
+_MEDIA_TYPES = {
+    "redoc.js": "text/javascript",
+    "redoc.standalone.js": "text/javascript",
+    "swagger-ui-bundle.js": "text/javascript",
+    "swagger-ui.css": "text/css",
+    "swagger.js": "text/javascript",
+}
+_HEADERS = {
+    "Cache-Control": "public, max-age=3600",
+    # Should a new version of a page want something from elsewhere, the browser does not fetch it.
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+        "font-src 'self' data:; connect-src 'self'; worker-src blob:; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+}
+_PAGE = Template("""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>audio-text API</title>
+<link rel="icon" href="data:,">
+$style</head>
+<body style="margin: 0">
+<div id="page"></div>
+<script src="/docs/assets/$library"></script>
+<script src="/docs/assets/$start"></script>
+</body>
+</html>
+""")
+_STYLE = '<link rel="stylesheet" href="/docs/assets/swagger-ui.css">\n'
+
+_DESCRIPTION = """\
+Self-hosted, asynchronous audio to text: upload a recording, submit a job, watch it live.
+
+1. `POST /api/v1/audio/presigned-url` tells where to send the file.
+2. `PUT` the raw bytes to that `url`, with the same `Content-Type`.
+3. `POST /api/v1/job/transcribe` with the very same `url` gives a job.
+4. Open the WebSocket `/api/v1/job/ws/{job_id}`, or ask `GET /api/v1/job/status/{job_id}` from time to time.
+
+Errors are `application/problem+json` (RFC 9457): `detail` is a sentence for a person, `code` is for a program.
+
+## Live updates
+
+The socket sends JSON objects with a `type`: first `connected`, then `job_update` with the state as it is now, and one
+for everything that happens from then on, with the segments as they are decoded. `ping` comes when nothing happens; a
+client may send `ping` itself. The update of a terminal status is the last one, and the server closes with code 1000.
+After any other code, come back with `?last_event_id=` and the last `event_id` you saw: nothing is missed, and nothing
+comes twice. 4404 means that there is no such job, 1013 that a part of the service is away, 4408 that the client did
+not take what it was sent. The messages are among the schemas: Connected, JobUpdateMessage, Ping, Pong, ErrorMessage.
+"""
+_TAGS = [
+    Tag(name="audio", description="Recordings: where to upload them."),
+    Tag(name="jobs", description="Jobs: submit, read, list, mail."),
+    Tag(name="health", description="Whether the service lives, and whether it can work."),
+]
+
+
+def routes(described: Callable[[], Sequence[ControllerRouterHandler]], version: str) -> list[ControllerRouterHandler]:
+    """Give the routes of the document and its pages; `described` makes the handlers that it is about."""
+
+    @cache
+    def document() -> bytes:
+        return msgspec.json.encode(_document(described(), version))
+
+    @get("/openapi.json", include_in_schema=False, sync_to_thread=True)
+    def openapi() -> Response[bytes]:
+        return Response(document(), media_type="application/vnd.oai.openapi+json")
+
+    return [openapi, _swagger, _redoc, _asset]
+
+
+@get("/docs", include_in_schema=False, sync_to_thread=False)
+def _swagger() -> Response[str]:
+    page = _PAGE.substitute(style=_STYLE, library="swagger-ui-bundle.js", start="swagger.js")
+    return Response(page, media_type="text/html", headers=_HEADERS)
+
+
+@get("/redoc", include_in_schema=False, sync_to_thread=False)
+def _redoc() -> Response[str]:
+    page = _PAGE.substitute(style="", library="redoc.standalone.js", start="redoc.js")
+    return Response(page, media_type="text/html", headers=_HEADERS)
+
+
+@get("/docs/assets/{name:str}", include_in_schema=False, sync_to_thread=True)
+def _asset(name: FromPath[str]) -> Response[bytes]:
+    if name not in _MEDIA_TYPES:
+        raise NotFoundException
+    return Response((ASSETS / name).read_bytes(), media_type=_MEDIA_TYPES[name], headers=_HEADERS)
+
+
+def _document(handlers: Sequence[ControllerRouterHandler], version: str) -> dict[str, Any]:
+    config = OpenAPIConfig(
+        title="audio-text",
+        version=version,
+        description=_DESCRIPTION,
+        license=License(name="MIT", identifier="MIT"),
+        tags=_TAGS,
+        use_handler_docstrings=True,
+        render_plugins=[JsonRenderPlugin()],
+    )
+    # An application that is never served: only its description is wanted.
+    app = Litestar(handlers, dependencies=PROVIDERS, logging_config=None, openapi_config=config)
+    document: dict[str, Any] = app.openapi_schema.to_schema()
+    # The framework's schemas lose docstrings, and bounds inside optional fields; msgspec's have them.
+    document["components"]["schemas"] |= _schemas()
+    return document
+
+
+def _schemas() -> dict[str, Any]:
+    types = [
+        kind
+        for module in (dto, messages)
+        for kind in vars(module).values()
+        if isinstance(kind, type) and issubclass(kind, msgspec.Struct) and kind.__module__ == module.__name__
+    ]
+    _, components = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
+    return components

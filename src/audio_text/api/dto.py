@@ -1,0 +1,296 @@
+"""The wire: every JSON object that clients send or get over HTTP; nothing else knows these names."""
+
+import re
+from datetime import datetime
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from audio_text.domain.job import Job, JobStatus
+from audio_text.domain.options import FALLBACK_TEMPERATURES, Task, TranscriptionOptions
+from audio_text.errors import InvalidRequestError, JobNotFoundError
+from audio_text.ports import UploadTarget
+
+LONGEST_NAME = 255
+
+_NOT_IN_A_NAME = re.compile(r"[\x00-\x1f\x7f/\\]")
+_MEDIA_TYPE = re.compile(r"[\x20-\x7e]{0,255}")
+# Plain on purpose: the mail server is the judge, this only stops what is no address at all.
+_ATOM = r"[^\s@<>(),;:\"\[\]\\.\x00-\x1f\x7f]+"
+_ADDRESS = re.compile(rf"{_ATOM}(\.{_ATOM})*@{_ATOM}(\.{_ATOM})+")
+_LONGEST_ADDRESS = 254  # RFC 5321, 4.5.3.1.3
+_JOB_ID = re.compile(r"[\x21-\x7e]{1,100}")
+
+Temperature = Annotated[float, Meta(ge=0, le=1)]
+Prompt = Annotated[str, Meta(max_length=4_000)]
+
+
+class UploadRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A file that a client wants to upload."""
+
+    filename: Annotated[
+        str, Meta(description="The file's name; its extension decides whether it is accepted.", examples=["talk.m4a"])
+    ]
+    content_type: Annotated[
+        str | None,
+        Meta(
+            description="What the PUT will send as Content-Type, as the browser says it; empty when it does not know.",
+            examples=["audio/mp4"],
+        ),
+    ] = None
+    file_size: Annotated[int, Meta(ge=0, description="Exact size of the file in bytes.", examples=[1_048_576])]
+
+    def __post_init__(self) -> None:
+        _check_name(self.filename)
+        if self.content_type and not _MEDIA_TYPE.fullmatch(self.content_type):
+            raise InvalidRequestError("`content_type` is not a media type such as audio/mpeg.")
+        if self.file_size < 0:
+            raise InvalidRequestError("`file_size` is the size of the file in bytes and cannot be negative.")
+
+
+class UploadAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """Where to send the file: one PUT of the raw bytes, with these headers."""
+
+    url: Annotated[
+        str,
+        Meta(
+            description="PUT the raw bytes here, and pass it as `url` to /job/transcribe unchanged.",
+            examples=["https://store.example/audio-text/uploads/2b/2b9c.m4a?X-Amz-Signature=6f1e"],
+        ),
+    ]
+    method: Annotated[str, Meta(description="The method to send it with.", examples=["PUT"])] = "PUT"
+    headers: Annotated[
+        dict[str, str],
+        Meta(description="Headers that the upload must carry.", examples=[{"Content-Type": "audio/mp4"}]),
+    ]
+    expires_at: Annotated[
+        datetime, Meta(description="Until when the url may be used.", examples=["2030-01-01T13:00:00Z"])
+    ]
+
+    @classmethod
+    def of(cls, target: UploadTarget) -> "UploadAnswer":
+        """Show a target as clients see it."""
+        return cls(url=target.url, headers=target.headers, expires_at=target.expires_at)
+
+
+class VadChoice(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Parameters of the voice activity detection; what is left out keeps the service's default."""
+
+    threshold: Annotated[
+        Annotated[float, Meta(gt=0, lt=1)] | None,
+        Meta(description="Probability above which a frame is speech.", examples=[0.5]),
+    ] = None
+    min_speech_duration_ms: Annotated[
+        Annotated[int, Meta(ge=0, le=60_000)] | None,
+        Meta(description="Shorter bursts are not speech.", examples=[250]),
+    ] = None
+    max_speech_duration_s: Annotated[
+        Annotated[float, Meta(ge=1, le=36_000)] | None, Meta(description="Longer stretches are split.", examples=[600])
+    ] = None
+    min_silence_duration_ms: Annotated[
+        Annotated[int, Meta(ge=0, le=60_000)] | None,
+        Meta(description="Silence that ends a stretch of speech.", examples=[500]),
+    ] = None
+    speech_pad_ms: Annotated[
+        Annotated[int, Meta(ge=0, le=5_000)] | None,
+        Meta(description="Kept around each stretch of speech.", examples=[400]),
+    ] = None
+
+
+class TranscribeRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A recording to transcribe. Whatever is left out or null keeps the service's default."""
+
+    filename: Annotated[str, Meta(description="A label for the job: the file's name.", examples=["talk.m4a"])]
+    url: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            max_length=8_192,
+            description="The upload URL as it was handed out.",
+            examples=["https://store.example/audio-text/uploads/2b/2b9c.m4a?X-Amz-Signature=6f1e"],
+        ),
+    ]
+    model: Annotated[str | None, Meta(description="The model, one of the service's list.", examples=["base"])] = None
+    mode: Annotated[str | None, Meta(description="Older name of `model`.", examples=["base"])] = None
+    description: Annotated[
+        Annotated[str, Meta(max_length=4_000)] | None,
+        Meta(description="A note, kept with the job.", examples=["Budget meeting"]),
+    ] = None
+    language: Annotated[
+        Annotated[str, Meta(pattern="^[a-z]{2,3}$")] | None,
+        Meta(description="Language that is spoken, as a lower-case code; detected by default.", examples=["en"]),
+    ] = None
+    task: Annotated[Task | None, Meta(description="Write down, or write down in English.", examples=["transcribe"])] = (
+        None
+    )
+    beam_size: Annotated[
+        Annotated[int, Meta(ge=1, le=20)] | None, Meta(description="Candidates kept while decoding.", examples=[5])
+    ] = None
+    temperature: Annotated[
+        Temperature | Annotated[tuple[Temperature, ...], Meta(min_length=1, max_length=10)] | None,
+        Meta(
+            description="Sampling temperature, or those to try in turn when a window looks like a failure; "
+            "0 stands for Whisper's own sequence.",
+            examples=[0],
+        ),
+    ] = None
+    initial_prompt: Annotated[
+        Prompt | None, Meta(description="Text to put before the first window: names, spelling.", examples=["Ms Ng"])
+    ] = None
+    hotwords: Annotated[Prompt | None, Meta(description="Words to expect.", examples=["CTranslate2"])] = None
+    condition_on_previous_text: Annotated[
+        bool | None, Meta(description="Give each window the text before it.", examples=[True])
+    ] = None
+    word_timestamps: Annotated[bool | None, Meta(description="Time every word.", examples=[False])] = None
+    vad_filter: Annotated[bool | None, Meta(description="Skip what is not speech.", examples=[True])] = None
+    vad: Annotated[
+        VadChoice | None,
+        Meta(description="Parameters of the speech detection.", examples=[{"min_silence_duration_ms": 500}]),
+    ] = None
+    clip_start_seconds: Annotated[
+        Annotated[float, Meta(ge=0, le=1_000_000)] | None,
+        Meta(description="Begin here, in seconds of the recording.", examples=[0]),
+    ] = None
+    clip_end_seconds: Annotated[
+        Annotated[float, Meta(gt=0, le=1_000_000)] | None,
+        Meta(description="End here, in seconds of the recording.", examples=[60]),
+    ] = None
+
+    def __post_init__(self) -> None:
+        _check_name(self.filename)
+        if self.model and self.mode and self.model != self.mode:
+            raise InvalidRequestError("`model` and its older name `mode` say different things: send one of them.")
+        for name in ("url", "model", "mode", "description", "initial_prompt", "hotwords"):
+            if "\x00" in (getattr(self, name) or ""):
+                raise InvalidRequestError(f"`{name}` holds a NUL character, which no text needs.")
+
+    @property
+    def options(self) -> dict[str, object]:
+        """What differs from the service's defaults, by the names of TranscriptionOptions."""
+        names = TranscriptionOptions.__struct_fields__
+        chosen = {name: msgspec.to_builtins(getattr(self, name)) for name in names}
+        if self.temperature is not None and not isinstance(self.temperature, tuple):
+            chosen["temperature"] = [self.temperature] if self.temperature else FALLBACK_TEMPERATURES
+        if self.vad is not None:
+            chosen["vad"] = {name: value for name, value in chosen["vad"].items() if value is not None}
+        return {name: value for name, value in chosen.items() if value is not None}
+
+
+class JobView(msgspec.Struct, frozen=True, kw_only=True):
+    """A job. Every field is always there, null while it is not known; times are ISO 8601 with zone."""
+
+    id: Annotated[str, Meta(description="The job's id.", examples=["3f0c3f4e-7d0b-4c56-8d3b-2a5f6f9f2b11"])]
+    filename: Annotated[str, Meta(description="The name it was submitted with.", examples=["talk.m4a"])]
+    status: Annotated[JobStatus, Meta(description="Where it stands; the last three are final.", examples=["completed"])]
+    creation_date: Annotated[datetime, Meta(description="When it was submitted.", examples=["2030-01-01T12:00:00Z"])]
+    update_date: Annotated[datetime, Meta(description="When it last changed.", examples=["2030-01-01T12:00:09Z"])]
+    result_text: Annotated[str | None, Meta(description="The transcript.", examples=["Good morning, everyone."])]
+    processing_time_seconds: Annotated[float | None, Meta(description="Wall time of the work.", examples=[8.4])]
+    error_message: Annotated[
+        str | None, Meta(description="Why it failed, for a person.", examples=["The file has no sound track."])
+    ]
+    language: Annotated[str | None, Meta(description="Language that was spoken.", examples=["en"])]
+    language_probability: Annotated[float | None, Meta(description="How sure that is, 0-1.", examples=[0.98])]
+    whisper_model: Annotated[str, Meta(description="The model.", examples=["base"])]
+    tier: Annotated[str, Meta(description="The group of models that its queue serves.", examples=["audio_small"])]
+    options: Annotated[TranscriptionOptions, Meta(description="The complete options it runs with.", examples=[{}])]
+    description: Annotated[str | None, Meta(description="The submitter's note.", examples=["Budget meeting"])]
+    progress: Annotated[float, Meta(description="Percent of the audio that is done, 0-100.", examples=[100.0])]
+    duration: Annotated[float | None, Meta(description="Seconds of audio.", examples=[61.3])]
+    duration_after_vad: Annotated[float | None, Meta(description="Seconds of it that are speech.", examples=[48.2])]
+    real_time_factor: Annotated[
+        float | None, Meta(description="Processing seconds per second of audio.", examples=[0.14])
+    ]
+    attempt: Annotated[int, Meta(description="How often a worker has taken it.", examples=[1])]
+    started_at: Annotated[
+        datetime | None, Meta(description="When a worker first took it.", examples=["2030-01-01T12:00:01Z"])
+    ]
+    finished_at: Annotated[datetime | None, Meta(description="When it ended.", examples=["2030-01-01T12:00:09Z"])]
+    error_code: Annotated[str | None, Meta(description="Why it failed, for a program.", examples=["no_sound_track"])]
+    request_id: Annotated[str | None, Meta(description="X-Request-ID of the submission.", examples=["b1946ac9"])]
+
+    @classmethod
+    def of(cls, job: Job) -> "JobView":
+        """Show a job as clients see it."""
+        return cls(**{name: getattr(job, name) for name in cls.__struct_fields__})
+
+
+class EmailRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where to send a transcript."""
+
+    email: Annotated[str, Meta(description="One address.", examples=["ada@example.org"])]
+
+    def __post_init__(self) -> None:
+        if len(self.email) > _LONGEST_ADDRESS or not _ADDRESS.fullmatch(self.email):
+            raise InvalidRequestError("`email` is not an e-mail address such as ada@example.org.")
+
+
+class EmailAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """The mail server has taken the message."""
+
+    success: Annotated[bool, Meta(description="Always true: failures are problems.", examples=[True])]
+    message: Annotated[str, Meta(description="A sentence.", examples=["The transcript is on its way."])]
+
+
+class Alive(msgspec.Struct, frozen=True, kw_only=True):
+    """The API answers."""
+
+    message: Annotated[str, Meta(description="A sentence.", examples=["audio-text is running."])]
+
+
+class Dependency(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing the service stands on."""
+
+    status: Annotated[str, Meta(description="`up` or `down`.", examples=["up"])]
+    detail: Annotated[str | None, Meta(description="What is wrong, when it is down.", examples=[None])] = None
+
+
+class Readiness(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether work can be done just now."""
+
+    status: Annotated[str, Meta(description="`ready` or `unavailable`.", examples=["ready"])]
+    detail: Annotated[str, Meta(description="A sentence.", examples=["Everything is up."])]
+    dependencies: Annotated[
+        dict[str, Dependency],
+        Meta(
+            description="database, queue, events and store.", examples=[{"database": {"status": "up", "detail": None}}]
+        ),
+    ]
+
+
+class FieldProblem(msgspec.Struct, frozen=True, kw_only=True):
+    """What is wrong with one field."""
+
+    field: Annotated[str, Meta(description="Its name.", examples=["beam_size"])]
+    message: Annotated[str, Meta(description="What is wrong.", examples=["expected `int` <= 20"])]
+
+
+class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Why a request failed (RFC 9457)."""
+
+    type: Annotated[str, Meta(description="The kind of problem.", examples=["urn:audio-text:problem:unknown_model"])]
+    title: Annotated[str, Meta(description="The kind of problem, in words.", examples=["Unknown model"])]
+    status: Annotated[int, Meta(description="The HTTP status.", examples=[400])]
+    detail: Annotated[str, Meta(description="A sentence for a person.", examples=["There is no model 'huge' here."])]
+    code: Annotated[str, Meta(description="The kind of problem, for a program.", examples=["unknown_model"])]
+    instance: Annotated[str, Meta(description="The path that was asked for.", examples=["/api/v1/job/transcribe"])]
+    request_id: Annotated[str, Meta(description="X-Request-ID, also in the logs.", examples=["b1946ac9"])]
+    errors: Annotated[tuple[FieldProblem, ...], Meta(description="The fields at fault, if any.", examples=[[]])] = ()
+
+
+def _check_name(filename: str) -> None:
+    """Refuse what is no plain file name; a name is only ever a label, never a path."""
+    if not filename.strip():
+        raise InvalidRequestError("`filename` is empty.")
+    if len(filename) > LONGEST_NAME:
+        raise InvalidRequestError(f"`filename` is longer than {LONGEST_NAME} characters.")
+    if _NOT_IN_A_NAME.search(filename):
+        raise InvalidRequestError("`filename` must be a plain file name: no folders, no control characters.")
+
+
+def checked_job_id(text: str) -> str:
+    """Give the id back if a job could have it. Raises JobNotFoundError."""
+    if not _JOB_ID.fullmatch(text):
+        raise JobNotFoundError
+    return text

@@ -1,0 +1,148 @@
+"""Routes of jobs: submit, read, list, mail."""
+
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from datetime import datetime
+from typing import Annotated, Any
+from urllib.parse import urlencode
+
+from litestar import Request, Response, get, post
+from litestar.datastructures import ResponseHeader
+from litestar.params import FromPath, JSONBody, QueryParameter
+
+from audio_text.api.dependencies import GivenServices, GivenSettings
+from audio_text.api.dto import EmailAnswer, EmailRequest, JobView, TranscribeRequest, checked_job_id
+from audio_text.api.problems import documented
+from audio_text.api.request_log import request_id_of
+from audio_text.domain.job import Job, JobStatus
+from audio_text.errors import (
+    DatabaseUnavailableError,
+    EmptyAudioError,
+    ForeignUrlError,
+    InvalidAudioError,
+    InvalidRequestError,
+    JobNotFoundError,
+    MailUnavailableError,
+    NoSoundTrackError,
+    StoreUnavailableError,
+    UnknownModelError,
+    UnsupportedMediaError,
+    UploadMissingError,
+    UploadTooLargeError,
+)
+from audio_text.services.submission import Submission
+
+
+@post(
+    "/job/transcribe",
+    summary="Submit a job",
+    response_description="The job, pending.",
+    response_headers=[ResponseHeader(name="Location", description="Where to read it.", documentation_only=True)],
+    responses=documented(
+        InvalidRequestError,
+        UnknownModelError,
+        ForeignUrlError,
+        EmptyAudioError,
+        UploadMissingError,
+        UploadTooLargeError,
+        UnsupportedMediaError,
+        InvalidAudioError,
+        NoSoundTrackError,
+        DatabaseUnavailableError,
+        StoreUnavailableError,
+    ),
+    tags=["jobs"],
+)
+async def transcribe(
+    request: Request[Any, Any, Any], data: JSONBody[TranscribeRequest], services: GivenServices
+) -> Response[JobView]:
+    """Have an uploaded recording transcribed.
+
+    The upload is looked at first: it must be there, not too large, and hold sound. The job is safe once this answers.
+    """
+    job = await services.submission.submit(
+        Submission(
+            filename=data.filename,
+            url=data.url,
+            model=data.model or data.mode,
+            options=data.options,
+            description=data.description,
+            request_id=request_id_of(request.scope),
+        )
+    )
+    return Response(JobView.of(job), headers={"Location": f"/api/v1/job/status/{job.id}"})
+
+
+@get(
+    "/job/status/{job_id:str}",
+    summary="Read a job",
+    response_description="The job.",
+    responses=documented(JobNotFoundError, DatabaseUnavailableError),
+    tags=["jobs"],
+)
+async def read_job(job_id: FromPath[str], services: GivenServices) -> JobView:
+    """Read one job, with its text once it is completed."""
+    return JobView.of(await services.lifecycle.get(checked_job_id(job_id)))
+
+
+@get(
+    "/job/read",
+    summary="List jobs",
+    response_description="Jobs, newest first.",
+    response_headers=[
+        ResponseHeader(name="Link", description='The next page, rel="next", if there is one.', documentation_only=True)
+    ],
+    responses=documented(InvalidRequestError, DatabaseUnavailableError),
+    tags=["jobs"],
+)
+async def read_jobs(
+    *,
+    services: GivenServices,
+    settings: GivenSettings,
+    limit: Annotated[
+        int | None, QueryParameter(ge=1, description="Most jobs to list; the service has its own limit, too.")
+    ] = None,
+    cursor: Annotated[str | None, QueryParameter(description="Where to go on: from the Link header.")] = None,
+    status: Annotated[JobStatus | None, QueryParameter(description="Only jobs that stand so.")] = None,
+) -> Response[list[JobView]]:
+    """List jobs, newest first, a page at a time."""
+    size = min(limit or settings.job.list_limit, settings.job.list_limit)
+    before = _decoded(cursor) if cursor else None
+    jobs = await services.lifecycle.recent(limit=size, before=before, status=status)
+    headers: dict[str, str] = {}
+    if len(jobs) == size and await services.lifecycle.recent(limit=1, before=_place(jobs[-1]), status=status):
+        query = {"limit": size, "cursor": _encoded(jobs[-1])} | ({"status": status.value} if status else {})
+        headers["Link"] = f'</api/v1/job/read?{urlencode(query)}>; rel="next"'
+    return Response([JobView.of(job) for job in jobs], headers=headers)
+
+
+@post(
+    "/job/{job_id:str}/email",
+    status_code=200,
+    summary="Mail a transcript",
+    response_description="The mail server has taken it.",
+    responses=documented(InvalidRequestError, JobNotFoundError, DatabaseUnavailableError, MailUnavailableError),
+    tags=["jobs"],
+)
+async def mail_transcript(job_id: FromPath[str], data: JSONBody[EmailRequest], services: GivenServices) -> EmailAnswer:
+    """Send the text of a completed job to an address."""
+    await services.delivery.mail_transcript(checked_job_id(job_id), to=data.email)
+    return EmailAnswer(success=True, message=f"The transcript is on its way to {data.email}.")
+
+
+def _place(job: Job) -> tuple[datetime, str]:
+    return job.creation_date, job.id
+
+
+def _encoded(job: Job) -> str:
+    return urlsafe_b64encode(f"{job.creation_date.isoformat()} {job.id}".encode()).decode().rstrip("=")
+
+
+def _decoded(cursor: str) -> tuple[datetime, str]:
+    try:
+        date, _, job_id = urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode().partition(" ")
+        place = datetime.fromisoformat(date), checked_job_id(job_id)
+    except (ValueError, JobNotFoundError) as error:
+        raise InvalidRequestError("`cursor` is not one that this list handed out.") from error
+    if place[0].tzinfo is None:
+        raise InvalidRequestError("`cursor` is not one that this list handed out.")
+    return place

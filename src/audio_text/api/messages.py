@@ -1,0 +1,110 @@
+"""The wire, continued: what travels over the live socket, one JSON object with a `type` per message."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from audio_text.domain.job import Job, JobStatus
+from audio_text.domain.transcript import Segment
+from audio_text.services.live import LiveUpdate
+
+_SENTENCES = {
+    JobStatus.pending: "Waiting for a worker.",
+    JobStatus.completed: "The transcript is ready.",
+    JobStatus.failed: "The job failed.",
+    JobStatus.cancelled: "The job was cancelled.",
+}
+
+ConnectionId = Annotated[str, Meta(description="Names this connection in the logs.", examples=["9b1deb4d3b7d4bad"])]
+JobId = Annotated[str, Meta(description="The job.", examples=["3f0c3f4e-7d0b-4c56-8d3b-2a5f6f9f2b11"])]
+Sentence = Annotated[str, Meta(description="A sentence for a person.", examples=["Waiting for a worker."])]
+Timestamp = Annotated[datetime, Meta(description="When it was sent.", examples=["2030-01-01T12:00:00Z"])]
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
+    """Anything the server sends."""
+
+
+class Connected(Message, frozen=True, kw_only=True, tag="connected"):
+    """The first message of every connection."""
+
+    job_id: JobId
+    connection_id: ConnectionId
+    message: Sentence
+    timestamp: Timestamp = msgspec.field(default_factory=lambda: datetime.now(UTC))
+
+
+class JobUpdateMessage(Message, frozen=True, kw_only=True, tag="job_update"):
+    """Where the job stands: at connect, at every change, and at the end, when the last fields come along."""
+
+    job_id: JobId
+    status: Annotated[JobStatus, Meta(description="The last three are final.", examples=["processing"])]
+    progress: Annotated[float, Meta(description="Percent of the audio that is done, 0-100.", examples=[42.5])]
+    message: Sentence
+    event_id: Annotated[
+        str, Meta(description="Pass it as `last_event_id` when you come back.", examples=["1767268800000-0"])
+    ]
+    segments: Annotated[tuple[Segment, ...], Meta(description="Segments that are new to this connection.")]
+    result: Annotated[str | UnsetType | None, Meta(description="Completed: the transcript.")] = UNSET
+    language: Annotated[str | UnsetType | None, Meta(description="Completed: what was spoken.")] = UNSET
+    language_probability: Annotated[float | UnsetType | None, Meta(description="Completed: how sure that is.")] = UNSET
+    processing_time: Annotated[float | UnsetType | None, Meta(description="Wall time of the work, seconds.")] = UNSET
+    error: Annotated[str | UnsetType, Meta(description="Failed or cancelled: why, for a person.")] = UNSET
+    error_code: Annotated[str | UnsetType | None, Meta(description="Failed: why, for a program.")] = UNSET
+
+    @classmethod
+    def of(cls, told: LiveUpdate) -> "JobUpdateMessage":
+        """Put an update on the wire."""
+        update = told.update
+        message = cls(
+            job_id=update.job_id,
+            status=update.status,
+            progress=update.progress,
+            message=_SENTENCES.get(update.status) or f"Transcribing: {update.progress:.0f} % done.",
+            event_id=told.event_id,
+            segments=update.segments,
+        )
+        if told.job is None or not update.status.is_terminal:
+            return message
+        return msgspec.structs.replace(message, **_ending(told.job))
+
+
+class Ping(Message, frozen=True, kw_only=True, tag="ping"):
+    """Nothing has happened for a while; the connection stands."""
+
+    connection_id: ConnectionId
+    message: Sentence = "Still here."
+    timestamp: Timestamp = msgspec.field(default_factory=lambda: datetime.now(UTC))
+
+
+class Pong(Message, frozen=True, kw_only=True, tag="pong"):
+    """The answer to a client's `ping`."""
+
+    connection_id: ConnectionId
+    timestamp: Timestamp = msgspec.field(default_factory=lambda: datetime.now(UTC))
+
+
+class ErrorMessage(Message, frozen=True, kw_only=True, tag="error"):
+    """The connection is about to be closed because of this."""
+
+    job_id: JobId
+    message: Sentence
+    error: Annotated[str, Meta(description="The same for a program.", examples=["job_not_found"])]
+    timestamp: Timestamp = msgspec.field(default_factory=lambda: datetime.now(UTC))
+
+
+def _ending(job: Job) -> dict[str, Any]:
+    if job.status is JobStatus.completed:
+        return {
+            "result": job.result_text,
+            "language": job.language,
+            "language_probability": job.language_probability,
+            "processing_time": job.processing_time_seconds,
+        }
+    return {
+        "error": job.error_message or _SENTENCES[job.status],
+        "error_code": job.error_code,
+        "processing_time": job.processing_time_seconds,
+    }

@@ -1,0 +1,98 @@
+"""Around every request: its id, its line in the log, and a limit on how long its body may stand still."""
+
+import asyncio
+import logging
+import re
+import time
+from http import HTTPStatus
+from typing import Any, cast
+from uuid import uuid4
+
+import structlog
+from litestar.exceptions import HTTPException
+from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
+
+HEADER = "X-Request-ID"
+BODY_STALL_SECONDS = 60.0
+"""Longest wait for the next piece of a request body: the slowest uplink delivers something within it."""
+
+_HEADER = HEADER.lower().encode()
+_VALID = re.compile(rb"[A-Za-z0-9_.:/+=@-]{1,128}")
+_PROBED = frozenset({"/", "/api/v1", "/health/live", "/health/ready"})
+"""Asked for every few seconds by whatever watches over the process: not worth a line each."""
+
+log = structlog.get_logger(__name__)
+
+
+def request_id_of(scope: Any) -> str:  # noqa: ANN401 -- litestar's scopes are a union of TypedDicts
+    """Give the id of the request that a scope belongs to; empty outside of one."""
+    return scope.get("state", {}).get("request_id", "")
+
+
+class RequestLog:
+    """ASGI application around another one."""
+
+    def __init__(self, app: ASGIApp, *, body_stall_seconds: float = BODY_STALL_SECONDS) -> None:
+        self._app = app
+        self._body_stall_seconds = body_stall_seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request or socket."""
+        request_id = _asked_id(scope) or uuid4().hex
+        scope["state"]["request_id"] = request_id
+        with structlog.contextvars.bound_contextvars(request_id=request_id):
+            if scope["type"] == "http":
+                await self._serve(scope, _unstalled(receive, self._body_stall_seconds), send)
+            else:
+                await self._app(scope, receive, send)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started_at = time.perf_counter()
+        status = 0
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message["headers"], (_HEADER, request_id_of(scope).encode())]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_id)
+        finally:
+            log.log(
+                logging.DEBUG if scope["path"] in _PROBED else logging.INFO,
+                "request",
+                method=cast("HTTPScope", scope)["method"],
+                path=scope["path"],
+                status=status,
+                duration_ms=round((time.perf_counter() - started_at) * 1_000, 1),
+            )
+
+
+def _asked_id(scope: Scope) -> str:
+    for name, value in scope["headers"]:
+        if name == _HEADER and _VALID.fullmatch(value):
+            return value.decode()
+    return ""
+
+
+def _unstalled(receive: Receive, stall_seconds: float) -> Receive:
+    """Give up on a body that stops arriving, be it by silence or by the client's end."""
+    is_complete = False
+
+    async def receive_in_time() -> Any:  # noqa: ANN401 -- ASGI's messages are a union of TypedDicts
+        nonlocal is_complete
+        if is_complete:
+            return await receive()
+        try:
+            async with asyncio.timeout(stall_seconds):
+                message = await receive()
+        except TimeoutError:
+            message = None
+        if message is None or message["type"] == "http.disconnect":
+            raise HTTPException(status_code=HTTPStatus.REQUEST_TIMEOUT)
+        is_complete = not message.get("more_body", False)
+        return message
+
+    return receive_in_time
