@@ -9,6 +9,8 @@ import services.redis
 from services.postgres import PostgresServer
 from services.redis import RedisServer
 
+pytest_plugins = ["services.database"]
+
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[PostgresServer]:

@@ -4,7 +4,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from functools import partial
 from io import BytesIO
 from pathlib import Path
@@ -17,6 +16,7 @@ from audio_text.errors import ChildFailedError
 from audio_text.local.child import Child, Output
 from audio_text.local.process import Command
 from audio_text.local.supervisor import Backoff, Supervisor, open_supervisor
+from services.waiting import until
 
 QUICK = Backoff(first_seconds=0.01, max_seconds=0.05, recycle_seconds=0.0)
 SUPERVISED = Path(__file__).parents[1] / "services" / "supervised.py"
@@ -30,12 +30,6 @@ def python(name: str, script: str, *arguments: object, grace_seconds: float = 20
 
 def ready_when_exists(child: Child, path: Path) -> Child:
     return msgspec.structs.replace(child, is_ready=partial(asyncio.to_thread, path.exists))
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(30):
-        while not condition():  # noqa: ASYNC110 -- another process brings it about
-            await asyncio.sleep(0.01)
 
 
 def lines(path: Path) -> list[str]:

@@ -84,23 +84,22 @@ def command_line() -> str:
 
 def welcome(stack: Stack) -> str:
     """Say where everything is and what to type next."""
-    settings = stack.settings
-    server = f" --server {stack.url}"
+    database, redis = stack.settings.database, stack.settings.redis
     return f"""
 audio-text is running; Ctrl-C stops it.
 
   API         {stack.url}
   docs        {stack.url}/docs and {stack.url}/redoc
   data        {stack.folder}
-  PostgreSQL  {settings.database.host}:{settings.database.port}, database {settings.database.name}, user {settings.database.user}
-  Redis       {settings.redis.host}:{settings.redis.port}
+  PostgreSQL  {database.host}:{database.port}, database {database.name}, user {database.user}
+  Redis       {redis.host}:{redis.port}
   passwords   {stack.folder / "secrets.json"}
-  logs        here, from level {settings.log.level} on (AUDIO_TEXT_LOG_LEVEL)
+  logs        here, from level {stack.settings.log.level} on (AUDIO_TEXT_LOG_LEVEL)
 
 Transcribe something, in another terminal:
 
-  {command_line()} transcribe RECORDING --model {DEMO_MODEL}{server}
+  {command_line()} transcribe RECORDING --model {DEMO_MODEL} --server {stack.url}
 
-The built-in model `{DEMO_MODEL}` knows 123 English words in two synthetic voices: it is there to try things out. For real
-recordings say --model base, or a larger one; it is downloaded when it is first used.
+The built-in model `{DEMO_MODEL}` knows 123 English words in two synthetic voices: it is there to try things out.
+For real recordings say --model base, or a larger one; it is downloaded when it is first used.
 """

@@ -40,13 +40,17 @@ def redis_url_variables(url: str) -> dict[str, str]:
     """Spell a REDIS_URL as our settings. Raises ConfigurationError for what they cannot say."""
     parts = urlsplit(url)
     database = parts.path.lstrip("/")
-    if parts.scheme != "redis" or not parts.hostname or (database and not database.isdecimal()):
+    try:
+        port = 6379 if parts.port is None else parts.port
+    except ValueError:
+        port = 0
+    if parts.scheme != "redis" or not parts.hostname or not port or (database and not database.isdecimal()):
         raise ConfigurationError(f"{REDIS_URL} is not usable: it must be like redis://:password@host:6379/0.")
     if parts.username not in {None, "", "default"}:
         raise ConfigurationError(f"{REDIS_URL} names the user {parts.username!r}: only the default user is supported.")
     variables = {
         "AUDIO_TEXT_REDIS_HOST": parts.hostname,
-        "AUDIO_TEXT_REDIS_PORT": str(parts.port or 6379),
+        "AUDIO_TEXT_REDIS_PORT": str(port),
         "AUDIO_TEXT_REDIS_PASSWORD": unquote(parts.password or ""),
     }
     if database:

@@ -88,6 +88,7 @@ class EmbeddedPostgres:
         options = {
             "listen_addresses": self.host,
             "port": str(self.port),
+            "log_checkpoints": "off",
             "unix_socket_directories": "",  # a socket's path may have 107 bytes, a data folder's has more
             **self._configuration,
         }

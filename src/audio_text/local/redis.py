@@ -25,7 +25,7 @@ requirepass {password}
 dir {folder}
 daemonize no
 logfile ""
-loglevel notice
+loglevel warning
 always-show-logo no
 appendonly yes
 appendfsync everysec

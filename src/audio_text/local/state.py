@@ -45,7 +45,7 @@ def open_state(folder: Path) -> Generator[State, None, None]:
     """Take the folder, made when missing. Raises ConfigurationError when another instance has it or it is not ours."""
     folder = folder.absolute()
     try:
-        make_folder(folder)
+        _make_folder(folder)
         lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
         raise ConfigurationError(
@@ -65,12 +65,17 @@ def open_state(folder: Path) -> Generator[State, None, None]:
         yield State(folder=folder, secrets=_secrets(folder))
 
 
-def make_folder(folder: Path) -> None:
-    """Make the folder and its parents: for us alone, or as root open to be passed through by PostgreSQL's user."""
+def _make_folder(folder: Path) -> None:
+    """Make the folder and its parents, for us alone and the servers."""
     if folder.is_dir():
         return
-    make_folder(folder.parent)
+    _make_folder(folder.parent)
     folder.mkdir(exist_ok=True)
+    open_to_servers(folder)
+
+
+def open_to_servers(folder: Path) -> None:
+    """Close a folder of ours to others; as root, let PostgreSQL's user pass through it."""
     folder.chmod(0o711 if os.geteuid() == 0 else 0o700)
 
 
