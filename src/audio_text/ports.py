@@ -204,7 +204,10 @@ class Subscription(Protocol):
         ...
 
     def __aiter__(self) -> AsyncIterator[Published]:
-        """Yield for ever; raises StreamGapError when events were lost (subscribe again, from the row)."""
+        """Yield for ever; raises StreamGapError when events were lost (subscribe again, from the row).
+
+        A wait for the next event may be cancelled and taken up again.
+        """
         ...
 
 

@@ -60,20 +60,20 @@ class LiveService:
         # the row therefore holds at least everything up to the position.
         job = await self._jobs.get(view.job_id)
         position = subscription.position
+        view.cursor = subscription.start
         if not subscription.is_continuous:
             segments = await self._jobs.segments(view.job_id, first=view.next_segment)
             yield view.of_row(job, event_id=position, segments=tuple(segments))
-        elif not job.status.is_terminal:
-            yield view.of_row(job, event_id=subscription.start)
-        elif subscription.start == position:
-            yield view.of_row(job, event_id=position)
+        elif not job.status.is_terminal or view.cursor == position:
+            yield view.of_row(job, event_id=view.cursor)
         events = aiter(subscription)
         while not view.is_over:
             try:
                 async with asyncio.timeout(idle_seconds):
                     published = await anext(events)
             except TimeoutError:
-                return  # to a new subscription: this iterator may not have survived
+                yield view.of_row(await self._jobs.get(view.job_id), event_id=view.cursor)
+                continue
             if published.update.status.is_terminal:
                 job = await self._jobs.get(view.job_id)
                 yield view.of_row(job, event_id=published.event_id, segments=published.update.segments)

@@ -1,0 +1,64 @@
+"""The API process: granian's main process, and the workers in which the application runs."""
+
+import multiprocessing
+import os
+import signal
+import threading
+from functools import partial
+
+from granian.constants import Interfaces, Loops
+from granian.log import LogLevels
+from granian.server import Server
+from litestar import Litestar
+
+from audio_text import logs
+from audio_text.api.app import create_app
+from audio_text.settings import Settings
+
+CONNECTIONS = 4_096
+"""Waiting to be accepted, and open per worker: granian counts idle keep-alive connections among the latter."""
+
+
+def main(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT, then finish what runs for at most api.drain_seconds.
+
+    Open sockets are dropped at once, so that their clients go on elsewhere. Raises SystemExit when workers
+    cannot start or keep dying.
+    """
+    # granian's own handler would be inherited, and a SIGTERM that meets an importing worker would be lost in it.
+    os.register_at_fork(after_in_child=_drop_inherited_handlers)
+    server = Server(
+        "audio_text.api.app:create_app",  # for granian's log; the loader below is what counts
+        address=settings.api.host,
+        port=settings.api.port,
+        interface=Interfaces.ASGI,
+        workers=settings.api.processes,
+        loop=Loops.uvloop,
+        backlog=CONNECTIONS,
+        backpressure=CONNECTIONS,
+        respawn_failed_workers=True,
+        workers_kill_timeout=settings.api.drain_seconds,
+        log_level=LogLevels(settings.log.level),
+        log_dictconfig=logs.config(settings.log.level, settings.log.format),
+    )
+    server.serve(target_loader=partial(_load, settings), wrap_loader=False)
+
+
+def _load(settings: Settings) -> Litestar:
+    """Make the application, in a worker."""
+    logs.configure(settings.log.level, settings.log.format)
+    threading.Thread(target=_follow_parent, name="parent", daemon=True).start()
+    return create_app(settings)
+
+
+def _drop_inherited_handlers() -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all of them: the main process passes it on
+
+
+def _follow_parent() -> None:
+    """Stop with the main process, even if it was killed: an orphan would go on answering on its port."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
