@@ -195,7 +195,7 @@ async def test_only_options_that_were_given_are_sent(service: StubService, audio
 async def test_a_lost_connection_is_taken_up_where_it_broke(service: StubService, audio: Path) -> None:
     service.connections = [
         ([update("processing", 30, 0, 1, event_id="7-0")], 1011),
-        ([], 1001),
+        ([], 4408),
         ([update("processing", 60, 1, 2, event_id="9-0"), update("completed", 100, 3, event_id="10-0")], 1000),
     ]
 
@@ -275,7 +275,7 @@ async def test_a_job_that_the_server_does_not_know_is_not_followed_for_ever(serv
     assert len(service.cursors) == 1
 
 
-async def test_a_close_code_of_the_4xx_kind_is_final(service: StubService, audio: Path) -> None:
+async def test_a_socket_closed_for_an_unknown_job_is_not_opened_again(service: StubService, audio: Path) -> None:
     service.connections = [([], 4404)]
 
     result = await run(service, audio)

@@ -26,6 +26,8 @@ ANSWER_SECONDS = 120.0
 UPLOAD_CHUNK_BYTES = 256 * 1024
 # A late follower gets all stored segments in one message: about 8 MB for three hours with words.
 LARGEST_MESSAGE_BYTES = 64 * 1024 * 1024
+# The close code that coming back cannot help.
+UNKNOWN_JOB = 4404
 RECONNECT_DELAYS_SECONDS = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 8.0)
 # A connection that lasted this long was a working one: the next failure starts the backoff anew.
 STEADY_SECONDS = 10.0
@@ -153,7 +155,7 @@ async def _updates(socket: ClientConnection) -> AsyncGenerator[RemoteUpdate, Non
         try:
             message = await socket.recv()
         except ConnectionClosed as closed:
-            if closed.rcvd is not None and 4400 <= closed.rcvd.code < 4500:  # noqa: PLR2004 -- HTTP's 4xx as close codes
+            if closed.rcvd is not None and closed.rcvd.code == UNKNOWN_JOB:
                 raise ServerRefusedError(closed.rcvd.reason) from closed
             return
         match _decoded(message, dict[str, object]):
