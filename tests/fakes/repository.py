@@ -1,7 +1,7 @@
 """The table of jobs in memory, held to the same contract as the real one."""
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec.structs import replace
@@ -12,6 +12,7 @@ from audio_text.domain.transcript import Segment, TranscriptChunk
 from audio_text.errors import DatabaseUnavailableError, JobNotFoundError
 from audio_text.ports import Claim
 
+Row = TypeVar("Row", Job, Segment)
 UNFINISHED = (JobStatus.pending, JobStatus.processing)
 
 
@@ -166,6 +167,6 @@ def _age(job: Job) -> tuple[datetime, str]:
     return job.creation_date, job.id
 
 
-def _storable(struct: Any) -> Any:  # noqa: ANN401 -- a Job or Segment
+def _storable(struct: Row) -> Row:
     """Give what comes back of it from a table: texts there cannot hold everything."""
     return msgspec.convert(storable(msgspec.to_builtins(struct)), type(struct))

@@ -36,7 +36,6 @@ UNAVAILABLE = (
     asyncpg.ReadOnlySQLTransactionError,  # a standby, while another server takes over
     asyncpg.TransactionRollbackError,
     asyncpg.InsufficientResourcesError,
-    asyncpg.ObjectNotInPrerequisiteStateError,  # a lock that did not come in time
     asyncpg.OperatorInterventionError,
     asyncpg.PostgresSystemError,
 )
@@ -83,7 +82,11 @@ def vendor_errors() -> Generator[None]:
     try:
         yield
     except NOT_MIGRATED as error:
-        raise DatabaseUnavailableError("The database is older than this service: run `audio-text migrate`.") from error
+        raise DatabaseUnavailableError(
+            "The database lacks what this version of the service needs: run `audio-text migrate`."
+        ) from error
+    except asyncpg.LockNotAvailableError as error:
+        raise DatabaseUnavailableError("Somebody kept a table locked for too long: try again.") from error
     except asyncpg.DataError as error:  # an InterfaceError too, but the values are at fault
         raise AudioTextError("The service sent the database a value that it cannot hold.") from error
     except UNAVAILABLE as error:
@@ -92,8 +95,10 @@ def vendor_errors() -> Generator[None]:
         raise AudioTextError("The database refused a statement of the service.") from error
 
 
-def connection_arguments(settings: DatabaseSettings, password: str, *, application_name: str) -> dict[str, Any]:
-    """What asyncpg needs to connect; nothing is left for it to find in the environment."""
+def connection_arguments(
+    settings: DatabaseSettings, password: str, *, application_name: str, statement_seconds: float
+) -> dict[str, Any]:
+    """Give what asyncpg needs to connect; nothing is left for it to find in the environment."""
     return {
         "host": settings.host,
         "port": settings.port,
@@ -101,10 +106,10 @@ def connection_arguments(settings: DatabaseSettings, password: str, *, applicati
         "user": settings.user,
         "password": password,
         "timeout": settings.timeout_seconds,
-        "command_timeout": settings.timeout_seconds + CLIENT_GRACE_SECONDS,
+        "command_timeout": statement_seconds + CLIENT_GRACE_SECONDS,
         "server_settings": {
             "application_name": application_name,
-            "statement_timeout": f"{settings.timeout_seconds * 1000:.0f}",
+            "statement_timeout": f"{statement_seconds * 1000:.0f}",
             "timezone": "UTC",
             "jit": "off",  # these statements are over before a compiler has begun
         },
@@ -148,7 +153,9 @@ async def open_database(
 
     Opens also while no server answers: then every statement raises until one does.
     """
-    arguments = connection_arguments(settings, password, application_name=application_name)
+    arguments = connection_arguments(
+        settings, password, application_name=application_name, statement_seconds=settings.timeout_seconds
+    )
     create_pool = cast("Callable[..., Awaitable[Pool]]", asyncpg.create_pool)  # pyright: ignore[reportUnknownMemberType] -- untyped
     pool = await create_pool(min_size=0, max_size=settings.pool_max, **arguments)
     try:

@@ -16,10 +16,10 @@ REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 
 def storable(value: object) -> object:
-    """Replace what PostgreSQL refuses in a text, or in all texts of a list or dict; leave anything else alone."""
+    """Replace what PostgreSQL refuses in a text, or in all texts of a sequence or dict; leave anything else alone."""
     if isinstance(value, str):
         return UNSTORABLE.sub(REPLACEMENT, value)
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return [storable(item) for item in cast("list[object]", value)]
     if isinstance(value, dict):
         return {key: storable(item) for key, item in cast("dict[str, object]", value).items()}
