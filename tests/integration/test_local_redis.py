@@ -9,6 +9,7 @@ from io import BytesIO
 from pathlib import Path
 
 import msgspec
+import psutil
 import pytest
 import redis.asyncio
 
@@ -53,6 +54,7 @@ async def test_a_killed_redis_comes_back_with_every_entry(tmp_path: Path, source
             await client.xadd("log", {"n": n})
         killed = (await client.info("server"))["process_id"]
         os.kill(killed, signal.SIGKILL)
+        await until(lambda: not psutil.pid_exists(killed))
         await until(server.is_ready)
         assert await client.xlen("log") == 100
         assert (await client.info("server"))["process_id"] != killed

@@ -2,6 +2,7 @@
 
 import asyncio
 import http.client
+import signal
 import sys
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
@@ -80,8 +81,11 @@ def _program(*arguments: str, environment: Mapping[str, str]) -> Child:
 
 
 def _api(environment: Mapping[str, str], settings: Settings) -> Child:
+    program = _program("api", environment=environment)
     return msgspec.structs.replace(
-        _program("api", environment=environment),
+        program,
+        # Killed outright, the server would leave its own processes behind.
+        command=msgspec.structs.replace(program.command, death_signal=signal.SIGTERM),
         is_ready=partial(asyncio.to_thread, _is_api_ready, settings.api),
         ready_seconds=RECOVERY_SECONDS,
         grace_seconds=settings.api.drain_seconds + GRACE_SECONDS,
