@@ -66,6 +66,7 @@ export AUDIO_TEXT_DB_PORT_ENV=5433
 AUDIO_TEXT_DB_PASSWORD_ENV='a "b" #c'
 AUDIO_TEXT_AWS_BUCKET_NAME_ENV="audio"
 AUDIO_TEXT_AWS_ACCESS_KEY_ID_ENV=it's
+AUDIO_TEXT_AWS_SECRET_KEY_ENV='tis
 AUDIO_TEXT_MAX_FILE_SIZE_MB_ENV=100
 AUDIO_TEXT_ALLOWED_AUDIO_EXTENSIONS_ENV=.mp3, WAV
 AUDIO_TEXT_CORS_ORIGINS_ENV=https://a.example,https://b.example
@@ -89,6 +90,7 @@ def test_an_older_environment_file_becomes_ours(tmp_path: Path) -> None:
     assert loaded.secrets.database_password == 'a "b" #c'
     assert loaded.s3.bucket == "audio"
     assert loaded.secrets.s3_access_key == "it's"
+    assert loaded.secrets.s3_secret_key == "'tis"
     assert loaded.upload.max_bytes == 104_857_600
     assert loaded.upload.extensions == ("mp3", "wav")
     assert loaded.api.cors_origins == ("https://a.example", "https://b.example")

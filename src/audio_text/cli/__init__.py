@@ -55,10 +55,10 @@ class LazyGroup(click.Group):
             message = f"`audio-text {cmd_name}` needs {error.name}: pip install 'audio-text[{doorway.extra}]'."
             raise ConfigurationError(message) from error
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 -- click's signature
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list for --help, without importing anything."""
         with formatter.section("Commands"):
-            formatter.write_dl([(name, doorway.help) for name, doorway in COMMANDS.items()])
+            formatter.write_dl([(name, COMMANDS[name].help) for name in self.list_commands(ctx)])
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
