@@ -74,16 +74,14 @@ def test_secrets_are_on_no_command_line_and_in_no_log(up: Up, folder: Path) -> N
 
 def test_a_second_instance_on_the_folder_is_refused_with_a_sentence(up: Up, folder: Path) -> None:
     second = Up(folder, "--port", str(free_port()))
-    second.stop()
-    assert second.process.returncode == 2
+    assert second.close() == 2
     assert f"Another audio-text runs on {folder} (process {up.process.pid})" in second.output
 
 
 def test_a_port_that_is_taken_is_refused_with_a_sentence(up: Up, port: int) -> None:
     with open_folder() as other:
         second = Up(other, "--port", str(port))
-        second.process.wait(60)
-        assert second.stop() == 2
+        assert second.close() == 2
     assert f"Port {port} on 127.0.0.1 is taken" in second.output
     assert "--port" in second.output
 

@@ -16,7 +16,15 @@ STRANGER = User(uid=65_534, gid=65_534)
 
 def test_a_program_is_not_started_for_a_parent_that_has_died(tmp_path: Path) -> None:
     no_longer_our_parent = "1" if os.getpid() != 1 else "2"
-    arguments = [no_longer_our_parent, str(int(signal.SIGKILL)), "-", "touch", str(tmp_path / "started")]
+    arguments = [
+        no_longer_our_parent,
+        str(int(signal.SIGKILL)),
+        "-",
+        sys.executable,
+        "-c",
+        "import sys; open(sys.argv[1], 'w')",
+        str(tmp_path / "started"),
+    ]
     ended = subprocess.run([sys.executable, "-I", "-S", tether.__file__, *arguments], check=False)
     assert ended.returncode == tether.NOT_STARTED
     assert not (tmp_path / "started").exists()
@@ -24,7 +32,7 @@ def test_a_program_is_not_started_for_a_parent_that_has_died(tmp_path: Path) -> 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes somebody else")
 def test_a_program_runs_as_its_user_with_no_groups_of_ours() -> None:
-    command = Command(arguments=("id",), user=STRANGER)
+    command = Command(arguments=("/usr/bin/id",), user=STRANGER)
     told = command.run(timeout_seconds=10).stdout
     assert "uid=65534" in told
     assert "root" not in told

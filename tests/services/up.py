@@ -96,9 +96,17 @@ class Up:
     def stop(self, number: signal.Signals = signal.SIGINT) -> int:
         if self.process.poll() is None:
             self.process.send_signal(number)
-        code = self.process.wait(STOP_SECONDS)
-        self._reader.join(STOP_SECONDS)
-        return code
+        return self.close()
+
+    def close(self) -> int:
+        """Wait for the end and give the exit code."""
+        try:
+            return self.process.wait(STOP_SECONDS)
+        finally:
+            self.process.kill()
+            self._reader.join(STOP_SECONDS)
+            assert self.process.stdout is not None
+            self.process.stdout.close()
 
     def _read(self) -> None:
         assert self.process.stdout is not None
@@ -117,7 +125,4 @@ def running(up: Up) -> Generator[Up, None, None]:
         yield up.until_running()
     finally:
         up.process.kill()
-        up.process.wait(STOP_SECONDS)
-        up._reader.join(STOP_SECONDS)
-        if up.process.stdout is not None:
-            up.process.stdout.close()
+        up.close()

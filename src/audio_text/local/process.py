@@ -37,7 +37,7 @@ class User(msgspec.Struct, frozen=True):
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True):
-    """A program with its arguments, environment (None: ours) and user (None: us).
+    """A program (its path) with its arguments, environment (None: ours) and user (None: us).
 
     The stop signal asks it to end in good order; the death signal is what it gets when this process dies.
     """

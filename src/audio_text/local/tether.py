@@ -2,7 +2,8 @@
 
     python -I -S tether.py PARENT_PID DEATH_SIGNAL UID:GID|- PROGRAM [ARGUMENT…]
 
-A program of its own instead of a `preexec_fn`, which runs Python between fork and exec of a threaded process.
+PROGRAM is a path. A script of its own instead of a `preexec_fn`, which runs Python between fork and exec of a
+threaded process. Nothing may be imported after privileges are gone: the new user may not reach Python's library.
 """
 
 import ctypes
@@ -29,7 +30,7 @@ def main(arguments: list[str]) -> None:
     if os.getppid() != int(parent):  # it died before prctl could tell us
         sys.exit(NOT_STARTED)
     try:
-        os.execvp(command[0], command)  # noqa: S606 -- becoming the program is the point
+        os.execv(command[0], command)  # noqa: S606 -- becoming the program is the point
     except OSError as error:
         sys.exit(f"{command[0]} cannot be started: {error.strerror}")
 
