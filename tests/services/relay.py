@@ -37,6 +37,10 @@ class Relay:
         """Refuse new connections and cut those that are open, as a server does that is killed."""
         if self._server is not None:
             self._server.close()
+        await self.cut()
+
+    async def cut(self) -> None:
+        """Break the connections that are open; new ones are welcome."""
         for writer in self._served.values():
             writer.transport.abort()
         if self._served:

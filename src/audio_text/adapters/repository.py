@@ -37,8 +37,9 @@ WHERE (creation_date, id) < (COALESCE({{}}, 'infinity'::timestamptz), COALESCE({
 ORDER BY creation_date DESC, id DESC LIMIT {{}}
 """  # noqa: S608 -- our own column names
 
+# The tokens travel as JSON for the same reason as the enumeration: an array would be looked up first.
 SEGMENTS = """
-SELECT position AS id, seek, start, "end", text, tokens,
+SELECT position AS id, seek, start, "end", text, to_jsonb(tokens) AS tokens,
        temperature, avg_logprob, compression_ratio, no_speech_prob, words
 FROM transcription_segment WHERE job_id = {} AND position >= {} ORDER BY position
 """

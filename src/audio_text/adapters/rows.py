@@ -40,12 +40,15 @@ def job_parameters(job: Job) -> list[object]:
 
 def job_of(row: Mapping[str, Any]) -> Job:
     """Read a row of transcription_job."""
-    return msgspec.convert({**row, "options": msgspec.json.decode(row["options"])}, Job)
+    return msgspec.convert({**row, "options": _decoded(row["options"])}, Job)
 
 
 def segments_of(rows: Iterable[Mapping[str, Any]]) -> list[Segment]:
     """Read rows of transcription_segment."""
-    return [msgspec.convert({**row, "words": _decoded(row["words"])}, Segment) for row in rows]
+    return [
+        msgspec.convert({**row, "tokens": _decoded(row["tokens"]), "words": _decoded(row["words"])}, Segment)
+        for row in rows
+    ]
 
 
 def _decoded(json: str | None) -> object:
