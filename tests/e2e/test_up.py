@@ -18,7 +18,7 @@ from services.folders import open_folder
 from services.up import Up, clean_environment, running
 from services.waiting import until
 
-RECORDING = "recordings/one_a.wav"
+RECORDING = "recordings/memo_35s.wav"
 
 
 @pytest.fixture(scope="module")

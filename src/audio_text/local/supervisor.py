@@ -228,7 +228,8 @@ class _Keeper:
     async def _see_to_its_end(self, process: ChildProcess) -> None:
         try:
             if await process.ready():
-                log.info("child_ready", child=self._child.name, seconds=round(process.lived_seconds, 2))
+                if self._child.is_ready is not None:
+                    log.info("child_ready", child=self._child.name, seconds=round(process.lived_seconds, 2))
                 self._was_ready = True
                 if not self.ready.done():
                     self.ready.set_result(None)
