@@ -6,10 +6,12 @@ import pytest
 
 import services.postgres
 import services.redis
+import services.s3
 from services.postgres import PostgresServer
 from services.redis import RedisServer
+from services.s3 import S3Server
 
-pytest_plugins = ["services.database"]
+pytest_plugins = ["services.database", "services.api"]  # in this order: the second imports the first
 
 
 @pytest.fixture(scope="session")
@@ -21,4 +23,10 @@ def postgres_server() -> Iterator[PostgresServer]:
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[RedisServer]:
     with services.redis.redis_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[S3Server]:
+    with services.s3.s3_server() as server:
         yield server

@@ -1,16 +1,14 @@
 """The audio store of one machine: a folder. Uploads arrive through the API, over links that are signed here."""
 
 import asyncio
-import errno
 import os
-import tempfile
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
 
+from audio_text.adapters.draft_file import FULL, DraftFile, draft_file
 from audio_text.domain.grants import UploadGrant
 from audio_text.domain.keys import is_key, key_behind
 from audio_text.domain.media import media_type
@@ -26,18 +24,11 @@ from audio_text.ports import StoredObject, UploadTarget
 UPLOAD_PATH = "/api/v1/audio/upload/"
 """Where the API takes uploads, followed by the key."""
 
-WRITE_BYTES = 256 * 1024
-"""A thread's errand costs about 0.1 ms: gather the network's small pieces first."""
-
 IDLE_SECONDS = 60.0
 """An upload from which nothing comes for so long is given up."""
 
-FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-
-PART_PREFIX = "."
+DRAFT_PREFIX = "."
 """What is still being written: no key has a name like that."""
-
-T = TypeVar("T")
 
 
 class DiskAudioStore:
@@ -89,20 +80,19 @@ class DiskAudioStore:
         """Take an upload: check its link, stream it to the disk, and let it appear whole or not at all.
 
         Raises UploadLinkError, UploadMismatchError and UploadTooLargeError as soon as they are known, and
-        reads no further then; StoreUnavailableError, also for a full disk. Whatever `body` raises passes through.
+        reads no further then; StoreUnavailableError, also for a full disk. Other errors of `body` pass through.
         """
         grant = UploadGrant.from_query(key, query, signing_key=self._signing_key, now=time.time())
         if grant.content_type and content_type != grant.content_type:
             raise UploadMismatchError(f"This link takes an upload of type {grant.content_type} only.")
         if content_length is not None:
             _check_size(content_length, grant.size_bytes, is_whole=True)
-        part = PartFile(self._path(key))
-        try:
-            await self._write(part.create)
-            await self._copy(body, part, grant.size_bytes)
-            await self._write(part.publish)
-        finally:
-            part.discard()
+        target = self._path(key)
+        with self._disk_errors():
+            await asyncio.to_thread(_make_parents, target)
+            async with draft_file(target.parent, prefix=DRAFT_PREFIX) as draft:
+                await _copy(body, draft, grant.size_bytes)
+                await draft.publish(target)
         return StoredObject(key=key, size_bytes=grant.size_bytes, content_type=None)
 
     async def stat(self, key: str) -> StoredObject:
@@ -140,23 +130,6 @@ class DiskAudioStore:
         with self._disk_errors():
             return await asyncio.to_thread(_sweep, self._folder, time.time() - older_than_seconds)
 
-    async def _copy(self, body: AsyncIterator[bytes], part: "PartFile", size_bytes: int) -> None:
-        """Write `size_bytes` of the body in pieces of at least WRITE_BYTES; raises when it has more or less."""
-        received, piece = 0, bytearray()
-        while (chunk := await _next(body)) is not None:
-            received += len(chunk)
-            _check_size(received, size_bytes, is_whole=False)
-            piece += chunk
-            if len(piece) >= WRITE_BYTES:
-                await self._write(part.write, piece)
-                piece = bytearray()
-        _check_size(received, size_bytes, is_whole=True)
-        await self._write(part.write, piece)
-
-    async def _write(self, step: Callable[..., None], *args: object) -> None:
-        with self._disk_errors():
-            await _in_thread(step, *args)
-
     def _path(self, key: str) -> Path:
         if not is_key(key):
             raise UploadMissingError
@@ -175,56 +148,21 @@ class DiskAudioStore:
             raise StoreUnavailableError from error
 
 
-class PartFile:
-    """A file that is written beside its target and takes the target's name when it is whole. Blocks."""
-
-    def __init__(self, target: Path) -> None:
-        self._target = target
-        self._descriptor: int | None = None
-        self._path: Path | None = None
-
-    def create(self) -> None:
-        """Open it, in a folder that is made when missing (but not the store's own: it may be a disk that is away)."""
-        folder = self._target.parent
-        folder.parent.mkdir(mode=0o700, exist_ok=True)
-        folder.mkdir(mode=0o700, exist_ok=True)
-        self._descriptor, name = tempfile.mkstemp(prefix=PART_PREFIX, dir=folder)
-        self._path = Path(name)
-
-    def write(self, data: bytes | bytearray) -> None:
-        """Append all of it."""
-        view = memoryview(data)
-        while view and self._descriptor is not None:
-            view = view[os.write(self._descriptor, view) :]
-
-    def publish(self) -> None:
-        """Let it appear under its name, and survive a power cut."""
-        if self._descriptor is None or self._path is None:
-            raise ValueError("nothing was created")
-        os.fsync(self._descriptor)
-        self._path.replace(self._target)
-        self._path = None
-        folder = os.open(self._target.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-
-    def discard(self) -> None:
-        """Close it, and remove it unless it was published."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
-        if self._path is not None:
-            self._path.unlink(missing_ok=True)
-            self._path = None
+async def _copy(body: AsyncIterator[bytes], draft: DraftFile, size_bytes: int) -> None:
+    """Copy all of the body. Raises as soon as it has more than `size_bytes`, or at its end when it has less."""
+    received = 0
+    while (chunk := await _next(body)) is not None:
+        received += len(chunk)
+        _check_size(received, size_bytes, is_whole=False)
+        await draft.append(chunk)
+    _check_size(received, size_bytes, is_whole=True)
 
 
 async def _next(body: AsyncIterator[bytes]) -> bytes | None:
     try:
         async with asyncio.timeout(IDLE_SECONDS):
             return await anext(body, None)
-    except TimeoutError as error:
+    except OSError as error:  # TimeoutError is one, and so is a connection that breaks
         raise UploadMismatchError("The upload stopped before it was complete.") from error
 
 
@@ -235,14 +173,10 @@ def _check_size(received: int, declared: int, *, is_whole: bool) -> None:
         raise UploadMismatchError(f"The upload has {received} bytes, and {declared} were declared for it.")
 
 
-async def _in_thread(call: Callable[..., T], *args: object) -> T:
-    """As asyncio.to_thread, but a cancelled caller waits for the thread: it still holds the file."""
-    work = asyncio.get_running_loop().run_in_executor(None, call, *args)
-    try:
-        return await asyncio.shield(work)
-    except asyncio.CancelledError:
-        await asyncio.wait([work])
-        raise
+def _make_parents(target: Path) -> None:
+    """The folders between the store's own and the file; a missing store is a disk that is away, not ours to make."""
+    target.parent.parent.mkdir(mode=0o700, exist_ok=True)
+    target.parent.mkdir(mode=0o700, exist_ok=True)
 
 
 def _read_range(path: Path, start: int, length: int) -> bytes:

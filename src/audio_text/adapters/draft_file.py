@@ -1,0 +1,125 @@
+"""Files that are written while the event loop goes on, and are gone afterwards unless they were published."""
+
+import asyncio
+import errno
+import fcntl
+import os
+import tempfile
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import TypeVar
+
+WRITE_BYTES = 256 * 1024
+"""A thread's errand costs about 0.1 ms: gather the network's small pieces first."""
+
+NEWBORN_SECONDS = 60.0
+"""A file is created a moment before it is locked."""
+
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+T = TypeVar("T")
+
+
+class DraftFile:
+    """A file of ours under a random name, locked while we live. Every method may raise OSError."""
+
+    def __init__(self, folder: Path, *, prefix: str, suffix: str = "") -> None:
+        self._folder = folder
+        self._prefix = prefix
+        self._suffix = suffix
+        self._descriptor: int | None = None
+        self._path: Path | None = None
+        self._piece = bytearray()
+
+    @property
+    def path(self) -> Path:
+        """Where it lies, from create to publish."""
+        if self._path is None:
+            raise ValueError("there is no such file")
+        return self._path
+
+    async def append(self, data: bytes) -> None:
+        """Add to its end; written in pieces of at least WRITE_BYTES."""
+        self._piece += data
+        if len(self._piece) >= WRITE_BYTES:
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Write what was gathered."""
+        piece, self._piece = self._piece, bytearray()
+        await in_thread(self._write, piece)
+
+    async def publish(self, target: Path) -> None:
+        """Give it its name in the same file system, at once and to survive a power cut."""
+        await self.flush()
+        await in_thread(self._publish, target)
+
+    def create(self) -> None:
+        """Open it. Blocks."""
+        self._descriptor, name = tempfile.mkstemp(prefix=self._prefix, suffix=self._suffix, dir=self._folder)
+        self._path = Path(name)
+        fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def discard(self) -> None:
+        """Close it, and remove it unless it was published. Blocks: a large file takes a while to remove."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)
+            self._path = None
+
+    def _write(self, data: bytearray) -> None:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(self._open_descriptor(), rest) :]
+
+    def _publish(self, target: Path) -> None:
+        os.fsync(self._open_descriptor())
+        self.path.replace(target)
+        self._path = None
+        folder = os.open(target.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    def _open_descriptor(self) -> int:
+        if self._descriptor is None:
+            raise ValueError("the file is closed")
+        return self._descriptor
+
+
+@asynccontextmanager
+async def draft_file(folder: Path, *, prefix: str, suffix: str = "") -> AsyncGenerator[DraftFile, None]:
+    """A file to write in `folder`; removed at the end, whatever happens, unless it was published."""
+    draft = DraftFile(folder, prefix=prefix, suffix=suffix)
+    try:
+        await in_thread(draft.create)
+        yield draft
+    finally:
+        await in_thread(draft.discard)
+
+
+def remove_abandoned(folder: Path, *, prefix: str) -> int:
+    """Remove the drafts of processes that were killed, by their locks; returns how many. Blocks."""
+    count = 0
+    for path in folder.glob(f"{prefix}*"):
+        with suppress(OSError), path.open("rb") as file:
+            if time.time() - path.stat().st_mtime > NEWBORN_SECONDS:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                path.unlink()
+                count += 1
+    return count
+
+
+async def in_thread(call: Callable[..., T], *args: object) -> T:
+    """As asyncio.to_thread, but a cancelled caller waits for the thread: it still holds the file."""
+    work = asyncio.get_running_loop().run_in_executor(None, call, *args)
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        await asyncio.wait([work])
+        raise

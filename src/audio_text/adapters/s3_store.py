@@ -1,0 +1,193 @@
+"""The audio store in a bucket of Amazon S3, or of a server that speaks its language."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path, PurePosixPath
+from typing import cast
+
+import structlog
+from botocore.exceptions import ClientError  # pyright: ignore[reportMissingTypeStubs] -- botocore ships none
+
+from audio_text.adapters.draft_file import DraftFile, draft_file, remove_abandoned
+from audio_text.adapters.s3_bucket import create_bucket, set_cors_rule, set_lifecycle_rule
+from audio_text.adapters.s3_client import S3Body, S3Client, S3Clients, code_of, open_clients, s3_answer, s3_errors
+from audio_text.domain.keys import key_behind
+from audio_text.domain.media import media_type
+from audio_text.errors import ForeignUrlError, StoreUnavailableError, UploadMissingError
+from audio_text.ports import StoredObject, UploadTarget
+from audio_text.settings import S3Settings
+
+log = structlog.get_logger(__name__)
+
+CHUNK_BYTES = 256 * 1024
+CHECK_SECONDS = 5.0
+BEYOND_THE_END = frozenset({"InvalidRange", "416"})
+
+DOWNLOAD_PREFIX = "audio-text-download-"
+"""Marks our files in a temp folder that may be the system's."""
+
+
+class S3AudioStore:
+    """Recordings as objects; `prepare` sets the bucket up, everything else expects it."""
+
+    def __init__(
+        self,
+        clients: S3Clients,
+        settings: S3Settings,
+        *,
+        orphan_days: int,
+        cors_origins: tuple[str, ...],
+        temp_folder: Path,
+    ) -> None:
+        self._client = clients.client
+        self._presigner = clients.presigner
+        self._bucket = settings.bucket
+        self._region = settings.region
+        self._orphan_days = orphan_days
+        self._cors_origins = cors_origins
+        self._temp_folder = temp_folder
+        self._addresses = _addresses(clients, settings)
+
+    async def prepare(self) -> None:
+        """Create the bucket, its CORS rule and its lifecycle rule where they are missing; keep all other rules."""
+        async with s3_answer(self._bucket):
+            await create_bucket(self._client, self._bucket, region=self._region)
+            await set_cors_rule(self._client, self._bucket, origins=self._cors_origins)
+            await set_lifecycle_rule(self._client, self._bucket, days=self._orphan_days)
+
+    async def presign_upload(
+        self, key: str, *, content_type: str | None, size_bytes: int, expires_seconds: int
+    ) -> UploadTarget:
+        """A URL bound to this key, exactly this size and, when given, this content type; talks to nobody."""
+        content_type = media_type(content_type)
+        parameters: dict[str, object] = {"Bucket": self._bucket, "Key": key, "ContentLength": size_bytes}
+        if content_type:
+            parameters["ContentType"] = content_type
+        async with s3_answer(self._bucket):
+            url = await self._presigner.generate_presigned_url(
+                "put_object", Params=parameters, ExpiresIn=expires_seconds
+            )
+        return UploadTarget(
+            url=url,
+            headers={"Content-Type": content_type} if content_type else {},
+            expires_at=datetime.now(UTC) + timedelta(seconds=expires_seconds),
+        )
+
+    def key_of(self, url: str) -> str:
+        """The key behind a URL that `presign_upload` made, expired or not. Raises ForeignUrlError."""
+        key = key_behind(url, self._addresses)
+        if key is None:
+            raise ForeignUrlError
+        return key
+
+    async def stat(self, key: str) -> StoredObject:
+        """Raises UploadMissingError."""
+        async with s3_answer(self._bucket):
+            head = await self._client.head_object(Bucket=self._bucket, Key=key)
+        return StoredObject(key=key, size_bytes=head["ContentLength"], content_type=head.get("ContentType") or None)
+
+    async def read_range(self, key: str, start: int, length: int) -> bytes:
+        """Bytes [start, start + length), fewer at the end. Raises UploadMissingError."""
+        if length <= 0:
+            return b""
+        async with s3_answer(self._bucket):
+            try:
+                answer = await self._client.get_object(
+                    Bucket=self._bucket, Key=key, Range=f"bytes={start}-{start + length - 1}"
+                )
+            except ClientError as error:
+                if code_of(error) in BEYOND_THE_END:
+                    return b""
+                raise
+            return await _read(cast("S3Body", answer["Body"]), length)
+
+    @asynccontextmanager
+    async def fetch(self, key: str) -> AsyncGenerator[Path, None]:
+        """A copy in the temp folder, removed when the context closes. Raises UploadMissingError."""
+        async with AsyncExitStack() as stack:
+            with s3_errors(self._bucket):
+                suffix = PurePosixPath(key).suffix
+                draft = await stack.enter_async_context(
+                    draft_file(self._temp_folder, prefix=DOWNLOAD_PREFIX, suffix=suffix)
+                )
+                await self._download(key, draft)
+            yield draft.path
+
+    async def delete(self, key: str) -> None:
+        """Remove the object; not an error when it is gone already."""
+        with suppress(UploadMissingError):
+            async with s3_answer(self._bucket):
+                await self._client.delete_object(Bucket=self._bucket, Key=key)
+
+    async def check(self) -> None:
+        """Raise StoreUnavailableError unless the bucket answers."""
+        try:
+            async with s3_answer(self._bucket, seconds=CHECK_SECONDS):
+                await self._client.head_bucket(Bucket=self._bucket)
+        except UploadMissingError as error:
+            raise StoreUnavailableError(f"The bucket {self._bucket} does not exist.") from error
+
+    async def _download(self, key: str, draft: DraftFile) -> None:
+        answer = await self._client.get_object(Bucket=self._bucket, Key=key)
+        body = cast("S3Body", answer["Body"])
+        try:
+            async for chunk in body.iter_chunks(CHUNK_BYTES):
+                await draft.append(chunk)
+        finally:
+            body.close()
+        await draft.flush()
+
+
+@asynccontextmanager
+async def open_s3_store(
+    settings: S3Settings,
+    *,
+    access_key: str,
+    secret_key: str,
+    orphan_days: int,
+    cors_origins: tuple[str, ...],
+    temp_folder: Path,
+) -> AsyncGenerator[S3AudioStore, None]:
+    """Open the store of one process: one session, one client; the server need not be up.
+
+    Downloads that a killed process left in the temp folder are removed. Raises ConfigurationError.
+    """
+    removed = await asyncio.to_thread(remove_abandoned, temp_folder, prefix=DOWNLOAD_PREFIX)
+    if removed:
+        log.info("abandoned_downloads_removed", count=removed)
+    async with open_clients(settings, access_key=access_key, secret_key=secret_key) as clients:
+        yield S3AudioStore(
+            clients, settings, orphan_days=orphan_days, cors_origins=cors_origins, temp_folder=temp_folder
+        )
+
+
+async def _read(body: S3Body, length: int) -> bytes:
+    """At most `length` bytes, also from a server that takes no notice of ranges."""
+    data = bytearray()
+    try:
+        async for chunk in body.iter_chunks(CHUNK_BYTES):
+            data += chunk
+            if len(data) >= length:
+                break
+    finally:
+        body.close()
+    return bytes(data[:length])
+
+
+def _addresses(clients: S3Clients, settings: S3Settings) -> list[str]:
+    """What our URLs begin with, up to the key."""
+    bucket, region = settings.bucket, settings.region
+
+    def path_style(client: S3Client) -> str:
+        return f"{client.meta.endpoint_url.rstrip('/')}/{bucket}/"
+
+    ours = [path_style(clients.client), path_style(clients.presigner)]
+    amazon = [
+        f"https://{bucket}.s3.{region}.amazonaws.com/",
+        f"https://{bucket}.s3.amazonaws.com/",
+        f"https://s3.{region}.amazonaws.com/{bucket}/",
+        f"https://s3.amazonaws.com/{bucket}/",
+    ]
+    return ours if settings.endpoint else ours + amazon

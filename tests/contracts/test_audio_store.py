@@ -1,0 +1,282 @@
+import asyncio
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+import httpx
+import pytest
+
+from audio_text.adapters.disk_store import UPLOAD_PATH, DiskAudioStore
+from audio_text.adapters.s3_store import S3AudioStore, open_s3_store
+from audio_text.domain.keys import new_key
+from audio_text.errors import (
+    AudioTextError,
+    ForeignUrlError,
+    InvalidRequestError,
+    UploadLinkError,
+    UploadMismatchError,
+    UploadMissingError,
+    UploadTooLargeError,
+)
+from audio_text.ports import AudioStore
+from fakes.store import FakeAudioStore
+from services.s3 import S3Server
+
+Put = Callable[[str, bytes, str | None], Awaitable[bool]]
+"""(url, data, content type) to whether the store took the upload: what a browser does with a link."""
+
+DATA = bytes(range(256)) * 4
+ORIGIN = "https://app.example"
+
+
+async def link(store: AudioStore, key: str, *, size: int = len(DATA), kind: str | None = "audio/mpeg") -> str:
+    target = await store.presign_upload(key, content_type=kind, size_bytes=size, expires_seconds=60)
+    return target.url
+
+
+async def is_there(store: AudioStore, key: str) -> bool:
+    try:
+        await store.stat(key)
+    except UploadMissingError:
+        return False
+    return True
+
+
+class AudioStoreContract:
+    """What every store does."""
+
+    @pytest.fixture
+    def store(self) -> AudioStore:
+        raise NotImplementedError
+
+    @pytest.fixture
+    def put(self) -> Put:
+        raise NotImplementedError
+
+    async def test_what_was_uploaded_can_be_read(self, store: AudioStore, put: Put) -> None:
+        key = new_key("mp3")
+        assert await put(await link(store, key), DATA, "audio/mpeg")
+        stored = await store.stat(key)
+        assert (stored.key, stored.size_bytes) == (key, len(DATA))
+        async with store.fetch(key) as path:
+            assert path.read_bytes() == DATA
+            assert path.suffix == ".mp3"
+
+    async def test_a_target_says_what_to_send_and_until_when(self, store: AudioStore) -> None:
+        target = await store.presign_upload(new_key(""), content_type="audio/ogg", size_bytes=9, expires_seconds=600)
+        assert target.headers == {"Content-Type": "audio/ogg"}
+        assert abs(target.expires_at - datetime.now(UTC) - timedelta(seconds=600)) < timedelta(seconds=60)
+
+    async def test_what_was_never_uploaded_is_missing(self, store: AudioStore) -> None:
+        key = new_key("mp3")
+        with pytest.raises(UploadMissingError):
+            await store.stat(key)
+        with pytest.raises(UploadMissingError):
+            await store.read_range(key, 0, 10)
+        with pytest.raises(UploadMissingError):
+            async with store.fetch(key):
+                pass
+
+    @pytest.mark.parametrize("size", [len(DATA) + 1, len(DATA) - 1])
+    async def test_a_link_takes_exactly_its_size(self, store: AudioStore, put: Put, size: int) -> None:
+        key = new_key("mp3")
+        assert not await put(await link(store, key, size=size), DATA, "audio/mpeg")
+        assert not await is_there(store, key)
+
+    @pytest.mark.parametrize("kind", ["text/html", "audio/mpeg; charset=utf-8", None])
+    async def test_a_link_takes_only_its_type(self, store: AudioStore, put: Put, kind: str | None) -> None:
+        key = new_key("mp3")
+        assert not await put(await link(store, key), DATA, kind)
+        assert not await is_there(store, key)
+
+    @pytest.mark.parametrize("kind", [None, "audio/ogg; codecs=opus"])
+    async def test_a_link_without_a_type_takes_any(self, store: AudioStore, put: Put, kind: str | None) -> None:
+        key = new_key("opus")
+        target = await store.presign_upload(key, content_type="", size_bytes=len(DATA), expires_seconds=60)
+        assert target.headers == {}
+        assert await put(target.url, DATA, kind)
+        assert await is_there(store, key)
+
+    async def test_a_type_that_browsers_report_comes_through(self, store: AudioStore, put: Put) -> None:
+        for kind in ("audio/x-m4a", "video/mp4", "video/webm;codecs=vp8,opus", 'audio/x; q="a b"'):
+            assert await put(await link(store, new_key("m4a"), kind=kind), DATA, kind)
+
+    async def test_a_type_that_no_header_can_hold_is_refused(self, store: AudioStore) -> None:
+        for kind in ("audio/mpeg\r\nX-Evil: 1", "audio/\udcff", "é", "a" * 300):
+            with pytest.raises(InvalidRequestError):
+                await link(store, new_key("mp3"), kind=kind)
+
+    async def test_a_link_is_for_its_key_only(self, store: AudioStore, put: Put) -> None:
+        key, other = new_key("mp3"), new_key("mp3")
+        url = await link(store, key)
+        assert not await put(url.replace(key, other), DATA, "audio/mpeg")
+        assert not await is_there(store, other)
+
+    async def test_no_part_of_a_link_may_be_altered(self, store: AudioStore, put: Put) -> None:
+        key = new_key("mp3")
+        url = await link(store, key)
+        bare, _, query = url.partition("?")
+        pairs = parse_qsl(query, keep_blank_values=True)
+        for index, (name, value) in enumerate(pairs):
+            altered = [*pairs]
+            altered[index] = name, value[:-1] + ("1" if value[-1:] != "1" else "2")
+            assert not await put(f"{bare}?{urlencode(altered)}", DATA, "audio/mpeg"), name
+            del altered[index]
+            assert not await put(f"{bare}?{urlencode(altered)}", DATA, "audio/mpeg"), name
+        assert not await put(bare, DATA, "audio/mpeg")
+        assert not await is_there(store, key)
+        assert await put(url, DATA, "audio/mpeg")
+
+    async def test_an_expired_link_takes_nothing_but_still_names_its_key(self, store: AudioStore, put: Put) -> None:
+        key = new_key("mp3")
+        target = await store.presign_upload(key, content_type=None, size_bytes=len(DATA), expires_seconds=1)
+        await asyncio.sleep(2.1)
+        assert not await put(target.url, DATA, None)
+        assert not await is_there(store, key)
+        assert store.key_of(target.url) == key
+
+    async def test_a_client_may_upload_again_after_a_lost_answer(self, store: AudioStore, put: Put) -> None:
+        key = new_key("mp3")
+        url = await link(store, key)
+        assert await put(url, DATA, "audio/mpeg")
+        assert await put(url, DATA[::-1], "audio/mpeg")
+        assert await store.read_range(key, 0, 3) == DATA[::-1][:3]
+
+    async def test_a_url_that_was_handed_out_names_its_key(self, store: AudioStore) -> None:
+        for extension in ("mp3", "m4a", ""):
+            key = new_key(extension)
+            assert store.key_of(await link(store, key)) == key
+
+    async def test_other_urls_are_foreign(self, store: AudioStore) -> None:
+        key, other = new_key("mp3"), new_key("mp3")
+        url = await link(store, key)
+        at = urlsplit(url)
+        for foreign in (
+            "",
+            key,
+            "file:///etc/passwd",
+            "http://[::1",
+            f"https://example.com/{key}",
+            url.replace(at.netloc, f"{at.netloc}.example.com"),
+            url.replace(at.netloc, f"{at.netloc}@example.com"),
+            url.replace(at.netloc, f"user:secret@{at.netloc}"),
+            url.replace(at.scheme, "ftp", 1),
+            url.replace(key, ""),
+            url.replace(key, "uploads/../secret"),
+            url.replace(key, f"{key}/../{other}"),
+            url.replace(key, f"{key}%00"),
+            url.replace(key, f"/{key}"),
+            url.replace(key, f"{key}#"),
+            url.replace(key, key.upper()),
+            url.replace(key, "settings.toml"),
+            f" {url}",
+        ):
+            with pytest.raises(ForeignUrlError):
+                store.key_of(foreign)
+
+    async def test_any_range_can_be_read(self, store: AudioStore, put: Put) -> None:
+        key = new_key("mp3")
+        assert await put(await link(store, key), DATA, "audio/mpeg")
+        end = len(DATA)
+        for start, length in (
+            (0, end),
+            (0, 1),
+            (100, 50),
+            (end - 1, 1),
+            (end - 10, 100),
+            (end, 10),
+            (end + 99, 1),
+            (5, 0),
+        ):
+            assert await store.read_range(key, start, length) == DATA[start : start + length]
+
+    async def test_deleting_twice_is_no_error(self, store: AudioStore, put: Put) -> None:
+        key = new_key("mp3")
+        assert await put(await link(store, key), DATA, "audio/mpeg")
+        await store.delete(key)
+        await store.delete(key)
+        assert not await is_there(store, key)
+
+    async def test_a_store_may_be_prepared_again_and_by_many_at_once(self, store: AudioStore, put: Put) -> None:
+        key = new_key("mp3")
+        assert await put(await link(store, key), DATA, "audio/mpeg")
+        await asyncio.gather(*(store.prepare() for _ in range(5)))
+        assert await is_there(store, key)
+        await store.check()
+
+
+class TestFakeAudioStore(AudioStoreContract):
+    @pytest.fixture
+    def store(self) -> FakeAudioStore:
+        return FakeAudioStore()
+
+    @pytest.fixture
+    def put(self, store: FakeAudioStore) -> Put:
+        async def put(url: str, data: bytes, kind: str | None) -> bool:
+            try:
+                store.upload(url, data, kind)
+            except AudioTextError:
+                return False
+            return True
+
+        return put
+
+
+class TestDiskAudioStore(AudioStoreContract):
+    @pytest.fixture
+    async def store(self, tmp_path: Path) -> DiskAudioStore:
+        store = DiskAudioStore(tmp_path / "audio", base_url="http://api.test:3203/", signing_key=b"a signing key")
+        await store.prepare()
+        return store
+
+    @pytest.fixture
+    def put(self, store: DiskAudioStore) -> Put:
+        async def put(url: str, data: bytes, kind: str | None) -> bool:
+            async def body() -> AsyncIterator[bytes]:
+                for start in range(0, len(data), 100):
+                    yield data[start : start + 100]
+
+            at = urlsplit(url)
+            try:
+                await store.receive(
+                    at.path.removeprefix(UPLOAD_PATH),
+                    query=dict(parse_qsl(at.query, keep_blank_values=True)),
+                    content_type=kind,
+                    content_length=None,
+                    body=body(),
+                )
+            except (UploadLinkError, UploadMismatchError, UploadTooLargeError):
+                return False
+            return True
+
+        return put
+
+
+@pytest.mark.s3
+class TestS3AudioStore(AudioStoreContract):
+    @pytest.fixture
+    async def store(self, s3_server: S3Server, tmp_path: Path) -> AsyncIterator[S3AudioStore]:
+        async with open_s3_store(
+            s3_server.settings,
+            access_key=s3_server.access_key,
+            secret_key=s3_server.secret_key,
+            orphan_days=1_000,
+            cors_origins=(ORIGIN,),
+            temp_folder=tmp_path,
+        ) as store:
+            await store.prepare()
+            yield store
+        assert os.listdir(tmp_path) == []
+
+    @pytest.fixture
+    async def put(self) -> AsyncIterator[Put]:
+        async with httpx.AsyncClient(trust_env=False) as browser:
+
+            async def put(url: str, data: bytes, kind: str | None) -> bool:
+                answer = await browser.put(url, content=data, headers={"Content-Type": kind} if kind else {})
+                assert answer.status_code in {200, 400, 403}
+                return answer.status_code == 200
+
+            yield put

@@ -1,0 +1,113 @@
+"""A store in memory, for tests of services."""
+
+import tempfile
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path, PurePosixPath
+from urllib.parse import urlencode
+
+import msgspec
+
+from audio_text.domain.keys import key_behind
+from audio_text.domain.media import media_type
+from audio_text.errors import (
+    ForeignUrlError,
+    StoreUnavailableError,
+    UploadLinkError,
+    UploadMismatchError,
+    UploadMissingError,
+    UploadTooLargeError,
+)
+from audio_text.ports import StoredObject, UploadTarget
+
+ADDRESS = "http://store.test/audio/"
+
+
+class Link(msgspec.Struct, frozen=True):
+    """What a URL that was handed out is good for."""
+
+    key: str
+    size_bytes: int
+    content_type: str | None
+    expires_at: datetime
+
+
+class FakeAudioStore:
+    """An AudioStore of bytes; `put` puts an object there without a link, `is_down` makes everything fail."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, tuple[bytes, str | None]] = {}
+        self.links: dict[str, Link] = {}
+        self.is_down = False
+
+    def put(self, key: str, data: bytes, content_type: str | None = None) -> str:
+        """Store an object; returns a URL that `key_of` understands."""
+        self.objects[key] = data, content_type
+        return f"{ADDRESS}{key}"
+
+    def upload(self, url: str, data: bytes, content_type: str | None) -> None:
+        """PUT to a URL that was handed out. Raises as the disk store's `receive` does."""
+        self._answer()
+        link = self.links.get(url)
+        if link is None or datetime.now(UTC) >= link.expires_at:
+            raise UploadLinkError
+        if link.content_type and content_type != link.content_type:
+            raise UploadMismatchError
+        if len(data) > link.size_bytes:
+            raise UploadTooLargeError
+        if len(data) < link.size_bytes:
+            raise UploadMismatchError
+        self.put(link.key, data, content_type)
+
+    async def prepare(self) -> None:
+        self._answer()
+
+    async def presign_upload(
+        self, key: str, *, content_type: str | None, size_bytes: int, expires_seconds: int
+    ) -> UploadTarget:
+        content_type = media_type(content_type)
+        expires_at = datetime.now(UTC) + timedelta(seconds=expires_seconds)
+        url = f"{ADDRESS}{key}?{urlencode({'expires': expires_at.timestamp(), 'signature': len(self.links)})}"
+        self.links[url] = Link(key, size_bytes, content_type, expires_at)
+        return UploadTarget(
+            url=url, headers={"Content-Type": content_type} if content_type else {}, expires_at=expires_at
+        )
+
+    def key_of(self, url: str) -> str:
+        key = key_behind(url, [ADDRESS])
+        if key is None:
+            raise ForeignUrlError
+        return key
+
+    async def stat(self, key: str) -> StoredObject:
+        data, content_type = self._object(key)
+        return StoredObject(key=key, size_bytes=len(data), content_type=content_type)
+
+    async def read_range(self, key: str, start: int, length: int) -> bytes:
+        return self._object(key)[0][start : start + max(0, length)]
+
+    @asynccontextmanager
+    async def fetch(self, key: str) -> AsyncGenerator[Path, None]:
+        data, _ = self._object(key)
+        with tempfile.NamedTemporaryFile(suffix=PurePosixPath(key).suffix) as file:
+            file.write(data)
+            file.flush()
+            yield Path(file.name)
+
+    async def delete(self, key: str) -> None:
+        self._answer()
+        self.objects.pop(key, None)
+
+    async def check(self) -> None:
+        self._answer()
+
+    def _object(self, key: str) -> tuple[bytes, str | None]:
+        self._answer()
+        if key not in self.objects:
+            raise UploadMissingError
+        return self.objects[key]
+
+    def _answer(self) -> None:
+        if self.is_down:
+            raise StoreUnavailableError
