@@ -1,6 +1,5 @@
 import asyncio
-import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -257,18 +256,22 @@ class TestDiskAudioStore(AudioStoreContract):
 @pytest.mark.s3
 class TestS3AudioStore(AudioStoreContract):
     @pytest.fixture
-    async def store(self, s3_server: S3Server, tmp_path: Path) -> AsyncIterator[S3AudioStore]:
+    def temp_folder(self, tmp_path: Path) -> Iterator[Path]:
+        yield tmp_path
+        assert list(tmp_path.iterdir()) == []
+
+    @pytest.fixture
+    async def store(self, s3_server: S3Server, temp_folder: Path) -> AsyncIterator[S3AudioStore]:
         async with open_s3_store(
             s3_server.settings,
             access_key=s3_server.access_key,
             secret_key=s3_server.secret_key,
             orphan_days=1_000,
             cors_origins=(ORIGIN,),
-            temp_folder=tmp_path,
+            temp_folder=temp_folder,
         ) as store:
             await store.prepare()
             yield store
-        assert os.listdir(tmp_path) == []
 
     @pytest.fixture
     async def put(self) -> AsyncIterator[Put]:

@@ -37,13 +37,15 @@ class FakeAudioStore:
     """An AudioStore of bytes; `put` puts an object there without a link, `is_down` makes everything fail."""
 
     def __init__(self) -> None:
-        self.objects: dict[str, tuple[bytes, str | None]] = {}
+        self.objects: dict[str, bytes] = {}
+        self.content_types: dict[str, str | None] = {}
         self.links: dict[str, Link] = {}
         self.is_down = False
 
     def put(self, key: str, data: bytes, content_type: str | None = None) -> str:
         """Store an object; returns a URL that `key_of` understands."""
-        self.objects[key] = data, content_type
+        self.objects[key] = data
+        self.content_types[key] = content_type
         return f"{ADDRESS}{key}"
 
     def upload(self, url: str, data: bytes, content_type: str | None) -> None:
@@ -81,15 +83,14 @@ class FakeAudioStore:
         return key
 
     async def stat(self, key: str) -> StoredObject:
-        data, content_type = self._object(key)
-        return StoredObject(key=key, size_bytes=len(data), content_type=content_type)
+        return StoredObject(key=key, size_bytes=len(self._object(key)), content_type=self.content_types.get(key))
 
     async def read_range(self, key: str, start: int, length: int) -> bytes:
-        return self._object(key)[0][start : start + max(0, length)]
+        return self._object(key)[start : start + max(0, length)]
 
     @asynccontextmanager
     async def fetch(self, key: str) -> AsyncGenerator[Path, None]:
-        data, _ = self._object(key)
+        data = self._object(key)
         with tempfile.NamedTemporaryFile(suffix=PurePosixPath(key).suffix) as file:
             file.write(data)
             file.flush()
@@ -102,7 +103,7 @@ class FakeAudioStore:
     async def check(self) -> None:
         self._answer()
 
-    def _object(self, key: str) -> tuple[bytes, str | None]:
+    def _object(self, key: str) -> bytes:
         self._answer()
         if key not in self.objects:
             raise UploadMissingError

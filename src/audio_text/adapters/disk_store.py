@@ -114,8 +114,8 @@ class DiskAudioStore:
 
     async def delete(self, key: str) -> None:
         """Remove the object; not an error when it is gone already."""
-        with self._disk_errors():
-            await asyncio.to_thread(self._path(key).unlink, missing_ok=True)
+        with suppress(UploadMissingError), self._disk_errors(UploadMissingError):
+            await asyncio.to_thread(self._path(key).unlink)
 
     async def check(self) -> None:
         """Raise StoreUnavailableError unless the folder can be written."""
