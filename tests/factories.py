@@ -40,7 +40,7 @@ def _path(key: str) -> list[str]:
     return [section, *rest]
 
 
-def make_job(**fields: Any) -> Job:  # noqa: ANN401 -- any field of Job
+def make_job(**fields: Any) -> Job:
     """Build a pending job of the model `demo`, created now, with a fresh id and object key."""
     now = datetime.now(UTC)
     object_key = new_key("wav")
@@ -61,7 +61,7 @@ def make_job(**fields: Any) -> Job:  # noqa: ANN401 -- any field of Job
     return Job(**(defaults | fields))
 
 
-def make_segment(number: int = 0, **fields: Any) -> Segment:  # noqa: ANN401 -- any field of Segment
+def make_segment(number: int = 0, **fields: Any) -> Segment:
     """Build segment `number` of a recording that says one thing every two seconds."""
     defaults: dict[str, Any] = {
         "id": number,
@@ -78,7 +78,7 @@ def make_segment(number: int = 0, **fields: Any) -> Segment:  # noqa: ANN401 -- 
     return Segment(**(defaults | fields))
 
 
-def make_chunk(*segments: Segment, **fields: Any) -> TranscriptChunk:  # noqa: ANN401 -- any field of TranscriptChunk
+def make_chunk(*segments: Segment, **fields: Any) -> TranscriptChunk:
     """Build a chunk of these segments (none: silence), positioned at the end of the last, of ten seconds of audio."""
     position = segments[-1].end if segments else 0.0
     defaults: dict[str, Any] = {

@@ -27,7 +27,9 @@
     │   ├── QueueUnavailableError
     │   ├── EventsUnavailableError
     │   ├── StoreUnavailableError
-    │   └── MailUnavailableError
+    │   ├── MailUnavailableError
+    │   └── EngineFailedError         the model broke off
+    │       └── EngineMemoryError
     └── ClientError                   what a client of a running service meets
         ├── ServerUnreachableError
         ├── ServerRefusedError        it answered, and said no
@@ -226,6 +228,18 @@ class MailUnavailableError(TransientError):
     code = "mail_unavailable"
 
 
+class EngineFailedError(TransientError):
+    """The speech engine broke off while it was working on the recording."""
+
+    code = "engine_failed"
+
+
+class EngineMemoryError(EngineFailedError):
+    """The worker has not enough memory for this model just now: it is tried again; a smaller model needs less."""
+
+    code = "out_of_memory"
+
+
 class ClientError(AudioTextError):
     """The service could not be used."""
 
@@ -248,3 +262,9 @@ class JobFailedError(ClientError):
     """The job ended without a transcript."""
 
     code = "job_failed"
+
+
+class EngineMemoryError(TransientError):
+    """There was not enough memory for this job: run fewer jobs at once or use a smaller model."""
+
+    code = "out_of_memory"

@@ -177,7 +177,7 @@ class JobQueue(Protocol):
         ...
 
     async def depth(self, tier: str) -> int:
-        """Messages of the tier that wait, are delayed or are being worked on. Raises QueueUnavailableError."""
+        """How many messages of the tier wait to be taken now. Raises QueueUnavailableError."""
         ...
 
     async def check(self) -> None:

@@ -99,6 +99,14 @@ async def test_a_wake_up_waits_on_the_queue_of_its_tier_and_says_why(harness: Ha
     assert await harness.waiting(tier) == [WakeUp(tier=tier, job_id="job-1", request_id="request-1", delay_seconds=0.0)]
 
 
+async def test_the_depth_counts_what_could_be_taken_now(harness: Harness, tier: str) -> None:
+    assert await harness.queue.depth(tier) == 0
+    for number in range(3):
+        await harness.queue.enqueue(tier, job_id=f"job-{number}")
+    await harness.queue.enqueue(tier, job_id="later", delay_seconds=600)
+    assert await harness.queue.depth(tier) == 3
+
+
 async def test_a_delay_is_kept(harness: Harness, tier: str) -> None:
     await harness.queue.enqueue(tier, job_id="job-1", delay_seconds=600)
     assert [message.delay_seconds for message in await harness.waiting(tier)] == [600]

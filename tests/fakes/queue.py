@@ -27,6 +27,10 @@ class FakeJobQueue:
         await self.check()
         self.messages.append(WakeUp(tier=tier, job_id=job_id, request_id=request_id, delay_seconds=delay_seconds))
 
+    async def depth(self, tier: str) -> int:
+        await self.check()
+        return sum(message.tier == tier and message.delay_seconds <= 0 for message in self.messages)
+
     async def check(self) -> None:
         if self.is_down:
             raise QueueUnavailableError

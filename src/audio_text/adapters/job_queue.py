@@ -41,6 +41,11 @@ class RedisJobQueue:
         async with answering(QueueUnavailableError):
             await self._dispatch(keys=[NAMESPACE], args=arguments)
 
+    async def depth(self, tier: str) -> int:
+        """How many messages of the tier wait to be taken now. Raises QueueUnavailableError."""
+        async with answering(QueueUnavailableError):
+            return await self._client.llen(f"{NAMESPACE}:{tier}")
+
     async def check(self) -> None:
         """Raise QueueUnavailableError unless the queue answers."""
         async with answering(QueueUnavailableError):

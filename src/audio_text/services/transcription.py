@@ -230,7 +230,7 @@ class _Attempt:
             duration_after_vad=self.job.duration_after_vad or 0.0,
             language=self.job.language,
             language_probability=self.job.language_probability,
-            previous_tokens=[token for segment in self.segments for token in segment.tokens],
+            previous_tokens=tuple(token for segment in self.segments for token in segment.tokens),
         )
 
     def completed(self) -> Completed:

@@ -1,0 +1,208 @@
+"""Handing out uploads and accepting jobs, over fakes held to their ports' contracts."""
+
+from typing import Any
+
+import pytest
+
+import media
+from audio_text.domain.job import Job, JobStatus
+from audio_text.errors import (
+    DatabaseUnavailableError,
+    EmptyAudioError,
+    ForeignUrlError,
+    InvalidAudioError,
+    InvalidRequestError,
+    NoSoundTrackError,
+    StoreUnavailableError,
+    UnknownModelError,
+    UnsupportedMediaError,
+    UploadMissingError,
+    UploadTooLargeError,
+)
+from audio_text.ports import Resources
+from audio_text.services.submission import Submission, SubmissionService
+from audio_text.services.uploads import UploadService
+from factories import make_settings
+from fakes.events import FakeEventStream
+from fakes.probe import FakeProbe
+from fakes.queue import FakeJobQueue
+from fakes.repository import FakeJobRepository
+from fakes.store import FakeAudioStore
+
+
+class World:
+    """An API's surroundings."""
+
+    def __init__(self, **overrides: Any) -> None:
+        self.jobs = FakeJobRepository()
+        self.store = FakeAudioStore()
+        self.queue = FakeJobQueue()
+        settings = make_settings({key.replace("__", "."): value for key, value in overrides.items()})
+        resources = Resources(jobs=self.jobs, store=self.store, queue=self.queue, events=FakeEventStream())
+        self.uploads = UploadService(store=self.store, settings=settings.upload)
+        self.submissions = SubmissionService(resources, probe=FakeProbe(), settings=settings)
+
+    async def upload(self, data: bytes, filename: str = "meeting.wav") -> str:
+        target = await self.uploads.create(filename=filename, content_type="audio/wav", size_bytes=len(data))
+        self.store.upload(target.url, data, "audio/wav")
+        return target.url
+
+    async def submit(self, url: str, **fields: Any) -> Job:
+        return await self.submissions.submit(Submission(filename="meeting.wav", url=url, **fields))
+
+
+async def test_a_submitted_job_is_stored_and_then_a_worker_of_its_tier_is_woken() -> None:
+    world = World()
+
+    job = await world.submit(await world.upload(media.wav()), model="large-v3", request_id="r1")
+
+    assert (job.status, job.whisper_model, job.tier, job.attempt) == (JobStatus.pending, "large-v3", "audio_large", 0)
+    assert await world.jobs.get(job.id) == job
+    assert [(m.tier, m.job_id, m.request_id) for m in world.queue.messages] == [("audio_large", job.id, "r1")]
+
+
+async def test_a_job_that_names_no_model_gets_the_default_one() -> None:
+    world = World(job__default_model="small")
+
+    assert (await world.submit(await world.upload(media.wav()))).whisper_model == "small"
+
+
+async def test_a_model_without_a_tier_goes_to_the_fallback_queue() -> None:
+    world = World()
+
+    job = await world.submit(await world.upload(media.wav()), model="turbo")
+
+    assert job.tier == "audio_processing"
+
+
+async def test_the_stored_address_carries_no_signature() -> None:
+    world = World()
+    url = await world.upload(media.wav())
+
+    job = await world.submit(url)
+
+    assert "signature" in url
+    assert job.url == url.partition("?")[0]
+
+
+async def test_a_job_stores_the_complete_options_it_runs_with() -> None:
+    world = World(options__beam_size=3)
+
+    job = await world.submit(
+        await world.upload(media.wav()), options={"language": "en", "vad": {"threshold": 0.7}, "temperature": [0.0]}
+    )
+
+    assert (job.options.beam_size, job.options.language, job.options.temperature) == (3, "en", (0.0,))
+    assert (job.options.vad.threshold, job.options.vad.min_silence_duration_ms) == (0.7, 500)
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"beam_size": 0}, "beam_size"),
+        ({"beam_size": 1_000_000}, "beam_size"),
+        ({"language": "klingon"}, "language"),
+        ({"vad": {"threshold": 7}}, "threshold"),
+        ({"no_such_option": 1}, "no_such_option"),
+        ({"clip_start_seconds": 9, "clip_end_seconds": 3}, "clip_end_seconds"),
+    ],
+)
+async def test_absurd_options_are_refused_by_name(options: dict[str, object], named: str) -> None:
+    world = World()
+    url = await world.upload(media.wav())
+
+    with pytest.raises(InvalidRequestError, match=named):
+        await world.submit(url, options=options)
+    assert world.jobs.jobs == {}
+
+
+async def test_a_model_that_settings_do_not_list_is_refused() -> None:
+    world = World()
+    url = await world.upload(media.wav())
+
+    for model in ("gigantic", "/etc", "openai/whisper-large-v3", "../base"):
+        with pytest.raises(UnknownModelError, match="base"):
+            await world.submit(url, model=model)
+
+
+async def test_an_address_that_was_not_handed_out_is_refused() -> None:
+    with pytest.raises(ForeignUrlError):
+        await World().submit("https://elsewhere.example/recording.wav")
+
+
+async def test_an_address_that_nothing_was_uploaded_to_is_refused() -> None:
+    world = World()
+    target = await world.uploads.create(filename="a.wav", content_type=None, size_bytes=100)
+
+    with pytest.raises(UploadMissingError):
+        await world.submit(target.url)
+
+
+async def test_what_is_not_audio_is_refused_before_it_is_queued() -> None:
+    world = World()
+    for data, error in ((b"hello, this is text", InvalidAudioError), (media.video_without_sound(), NoSoundTrackError)):
+        with pytest.raises(error):
+            await world.submit(await world.upload(data))
+    assert (world.jobs.jobs, world.queue.messages) == ({}, [])
+
+
+async def test_a_stored_object_larger_than_the_limit_is_refused() -> None:
+    world = World(upload__max_bytes=1_000)
+    url = world.store.put("uploads/ab/abcdefabcdefabcdefabcdefabcdefab.wav", media.wav())
+
+    with pytest.raises(UploadTooLargeError, match="1000"):
+        await world.submit(url)
+
+
+async def test_a_job_is_accepted_although_the_queue_is_away() -> None:
+    world = World()
+    world.queue.is_down = True
+
+    job = await world.submit(await world.upload(media.wav()))
+
+    assert await world.jobs.get(job.id) == job
+
+
+async def test_nobody_is_woken_for_a_job_that_could_not_be_stored() -> None:
+    world = World()
+    url = await world.upload(media.wav())
+    world.jobs.is_down = True
+
+    with pytest.raises(DatabaseUnavailableError):
+        await world.submit(url)
+    assert world.queue.messages == []
+
+
+async def test_a_store_that_is_away_is_not_taken_for_a_missing_upload() -> None:
+    world = World()
+    url = await world.upload(media.wav())
+    world.store.is_down = True
+
+    with pytest.raises(StoreUnavailableError):
+        await world.submit(url)
+
+
+async def test_an_upload_is_bound_to_a_random_key_and_not_to_the_files_name() -> None:
+    world = World()
+
+    targets = [
+        await world.uploads.create(filename="../../etc/passwd.MP3", content_type="", size_bytes=10) for _ in range(2)
+    ]
+
+    assert targets[0].url != targets[1].url
+    assert all("passwd" not in target.url and ".." not in target.url and ".mp3" in target.url for target in targets)
+
+
+@pytest.mark.parametrize("filename", ["notes.txt", "no extension", "", "archive.mp3.exe", ".mp3"])
+async def test_files_of_other_kinds_are_refused_with_the_kinds_that_are_accepted(filename: str) -> None:
+    with pytest.raises(UnsupportedMediaError, match="mp3, wav"):
+        await World().uploads.create(filename=filename, content_type="audio/mpeg", size_bytes=10)
+
+
+async def test_too_large_and_empty_files_are_refused_before_they_are_uploaded() -> None:
+    uploads = World(upload__max_bytes=100).uploads
+
+    with pytest.raises(UploadTooLargeError, match="101 bytes"):
+        await uploads.create(filename="a.mp3", content_type=None, size_bytes=101)
+    with pytest.raises(EmptyAudioError):
+        await uploads.create(filename="a.mp3", content_type=None, size_bytes=0)

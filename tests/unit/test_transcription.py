@@ -1,0 +1,411 @@
+"""The use case that brings a claimed job to an end, over fakes held to their ports' contracts."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from audio_text.domain.events import JobUpdate
+from audio_text.domain.job import Job, JobStatus
+from audio_text.domain.options import TranscriptionOptions
+from audio_text.domain.transcript import TranscriptChunk
+from audio_text.errors import (
+    EngineMemoryError,
+    InvalidAudioError,
+    ModelUnavailableError,
+)
+from audio_text.ports import Claim, Resources, ResumePoint
+from audio_text.services.transcription import TranscriptionService
+from factories import make_chunk, make_job, make_segment, make_settings
+from fakes.events import FakeEventStream
+from fakes.queue import FakeJobQueue
+from fakes.repository import FakeJobRepository
+from fakes.store import FakeAudioStore
+
+KEY = "uploads/ab/abcdef.wav"
+FIRST, SECOND = make_segment(0), make_segment(1)
+
+
+class ScriptedEngine:
+    """Plays a list of chunks, errors and pauses, and remembers what it was asked for."""
+
+    def __init__(self, *steps: TranscriptChunk | Exception | asyncio.Event) -> None:
+        self.steps = steps
+        self.resumes: list[ResumePoint | None] = []
+        self.is_closed = False
+
+    async def transcribe(
+        self, audio: Path, *, model: str, options: TranscriptionOptions, resume: ResumePoint | None = None
+    ) -> AsyncGenerator[TranscriptChunk, None]:
+        self.resumes.append(resume)
+        try:
+            for step in self.steps:
+                if isinstance(step, Exception):
+                    raise step
+                if isinstance(step, asyncio.Event):
+                    await step.wait()
+                else:
+                    yield step
+        finally:
+            self.is_closed = True
+
+    async def preload(self, model: str) -> None:
+        """Nothing to load."""
+
+
+class World:
+    """A worker's surroundings with one uploaded recording."""
+
+    def __init__(self, *steps: TranscriptChunk | Exception | asyncio.Event, **overrides: Any) -> None:
+        self.jobs = FakeJobRepository()
+        self.store = FakeAudioStore()
+        self.queue = FakeJobQueue()
+        self.events = FakeEventStream()
+        self.engine = ScriptedEngine(*steps)
+        self.settings = make_settings({key.replace("__", "."): value for key, value in overrides.items()})
+        self.store.put(KEY, b"audio")
+
+    async def submit(self, **fields: Any) -> str:
+        job = make_job(object_key=KEY, **fields)
+        await self.jobs.add(job)
+        return job.id
+
+    async def run(self) -> Job:
+        """One wake-up; returns the job as it stands then."""
+        resources = Resources(jobs=self.jobs, store=self.store, queue=self.queue, events=self.events)
+        service = TranscriptionService(resources, engine=self.engine, settings=self.settings, owner="test")
+        assert await service.run_next("audio_small")
+        (job,) = await self.jobs.recent(limit=1)
+        return job
+
+    @property
+    def told(self) -> list[JobStatus]:
+        return [update.status for update in self.events.updates]
+
+
+def hanging() -> asyncio.Event:
+    return asyncio.Event()
+
+
+async def test_a_job_is_brought_from_its_claim_to_its_text() -> None:
+    world = World(make_chunk(FIRST), make_chunk(SECOND), make_chunk(position=10.0))
+    await world.submit()
+
+    job = await world.run()
+
+    assert job.status is JobStatus.completed
+    assert job.result_text == "Sentence 0. Sentence 1."
+    assert (job.progress, job.duration, job.language) == (100.0, 10.0, "en")
+    assert job.processing_time_seconds is not None
+    assert await world.jobs.segments(job.id) == [FIRST, SECOND]
+
+
+async def test_followers_are_told_each_step_with_the_segments_it_brought() -> None:
+    world = World(make_chunk(FIRST), make_chunk(SECOND), make_chunk(position=10.0))
+    await world.submit()
+
+    await world.run()
+
+    assert [(update.status, update.progress, update.segments) for update in world.events.updates] == [
+        (JobStatus.processing, 0.0, ()),
+        (JobStatus.processing, 20.0, (FIRST,)),
+        (JobStatus.processing, 40.0, (SECOND,)),
+        (JobStatus.processing, 100.0, ()),
+        (JobStatus.completed, 100.0, ()),
+    ]
+
+
+async def test_nothing_is_published_before_the_row_says_it() -> None:
+    world = World(make_chunk(FIRST), make_chunk(position=10.0))
+    job_id = await world.submit()
+    rows: list[tuple[JobStatus, float]] = []
+    publish = world.events.publish
+
+    async def watched(update: JobUpdate) -> str:
+        row = await world.jobs.get(job_id)
+        rows.append((row.status, row.progress))
+        return await publish(update)
+
+    world.events.publish = watched  # type: ignore[method-assign]
+    await world.run()
+
+    assert rows == [(update.status, update.progress) for update in world.events.updates]
+
+
+async def test_a_wake_up_without_a_waiting_job_does_nothing() -> None:
+    world = World()
+    resources = Resources(jobs=world.jobs, store=world.store, queue=world.queue, events=world.events)
+    service = TranscriptionService(resources, engine=world.engine, settings=world.settings, owner="test")
+
+    assert not await service.run_next("audio_small")
+    assert world.told == []
+
+
+async def test_silence_is_a_success_with_an_empty_text() -> None:
+    world = World(make_chunk(position=10.0))
+    await world.submit()
+
+    job = await world.run()
+
+    assert (job.status, job.result_text) == (JobStatus.completed, "")
+
+
+async def test_the_recording_is_deleted_once_the_result_is_stored() -> None:
+    world = World(make_chunk(FIRST, position=10.0))
+    await world.submit()
+
+    await world.run()
+
+    assert world.store.objects == {}
+
+
+async def test_the_recording_is_kept_when_settings_say_so() -> None:
+    world = World(make_chunk(FIRST, position=10.0), job__keep_audio=True)
+    await world.submit()
+
+    await world.run()
+
+    assert KEY in world.store.objects
+
+
+async def test_the_recording_is_kept_while_another_job_waits_for_it() -> None:
+    world = World(make_chunk(FIRST, position=10.0))
+    await world.submit()
+    await world.submit(tier="audio_large")
+
+    await world.run()
+
+    assert KEY in world.store.objects
+
+
+async def test_a_job_is_completed_even_when_its_recording_cannot_be_deleted() -> None:
+    world = World(make_chunk(FIRST, position=10.0))
+    await world.submit()
+
+    async def delete(key: str) -> None:
+        world.store.is_down = True
+        await world.store.check()
+
+    world.store.delete = delete  # type: ignore[method-assign]
+
+    assert (await world.run()).status is JobStatus.completed
+
+
+async def test_a_job_is_completed_even_when_nobody_can_be_told() -> None:
+    world = World(make_chunk(FIRST, position=10.0))
+    await world.submit()
+    world.events.server.is_down = True
+
+    assert (await world.run()).status is JobStatus.completed
+
+
+async def test_a_transient_failure_is_retried_after_the_tiers_delay() -> None:
+    world = World(EngineMemoryError(), tiers__audio_small__retry__first_delay_seconds=30)
+    await world.submit()
+
+    job = await world.run()
+
+    assert (job.status, job.attempt) == (JobStatus.pending, 1)
+    assert job.available_at is not None
+    assert job.available_at > job.creation_date
+    assert [(message.tier, message.delay_seconds) for message in world.queue.messages] == [("audio_small", 30)]
+    assert world.told == [JobStatus.processing, JobStatus.pending]
+
+
+async def test_a_store_that_is_away_is_a_transient_failure() -> None:
+    world = World(make_chunk(FIRST))
+    await world.submit()
+    world.store.is_down = True
+
+    assert (await world.run()).status is JobStatus.pending
+
+
+async def test_a_job_fails_with_its_true_reason_after_the_last_retry() -> None:
+    world = World(EngineMemoryError("Not enough memory."), tiers__audio_small__retry__retries=1)
+    await world.submit()
+
+    await world.run()
+    job = await world.run()
+
+    assert (job.status, job.error_code, job.error_message) == (JobStatus.failed, "out_of_memory", "Not enough memory.")
+    assert job.attempt == 2
+
+
+@pytest.mark.parametrize("error", [InvalidAudioError("Damaged."), ModelUnavailableError("Download it.")])
+async def test_what_no_retry_can_mend_fails_the_job_at_once(error: InvalidAudioError) -> None:
+    world = World(make_chunk(FIRST), error)
+    await world.submit()
+
+    job = await world.run()
+
+    assert (job.status, job.error_code, job.error_message) == (JobStatus.failed, error.code, error.detail)
+    assert await world.jobs.segments(job.id) == [FIRST]
+    assert world.told[-1] is JobStatus.failed
+    assert world.queue.messages == []
+
+
+async def test_a_recording_that_is_gone_fails_the_job() -> None:
+    world = World(make_chunk(FIRST))
+    await world.submit()
+    world.store.objects.clear()
+
+    job = await world.run()
+
+    assert (job.status, job.error_code) == (JobStatus.failed, "upload_missing")
+
+
+async def test_a_fault_of_ours_is_retried_and_then_fails_the_job_and_never_the_worker() -> None:
+    world = World(KeyError("bug"), tiers__audio_small__retry__retries=1)
+    await world.submit()
+
+    assert (await world.run()).status is JobStatus.pending
+    job = await world.run()
+
+    assert (job.status, job.error_code) == (JobStatus.failed, "internal_error")
+    assert "bug" in str(job.error_message)
+
+
+async def test_a_job_that_took_every_worker_down_is_not_tried_for_ever() -> None:
+    world = World(make_chunk(FIRST, position=10.0), tiers__audio_small__retry__retries=2)
+    await world.submit(attempt=3)
+
+    job = await world.run()
+
+    assert (job.status, job.error_code) == (JobStatus.failed, "worker_lost")
+    assert world.engine.resumes == []
+
+
+async def test_the_next_attempt_continues_behind_the_last_stored_segment() -> None:
+    world = World(make_chunk(SECOND, position=10.0))
+    job_id = await world.submit()
+    claimed = await world.jobs.claim("audio_small", owner="a worker that died", lease_seconds=-1)
+    assert claimed is not None
+    await world.jobs.record(Claim(job_id, claimed.attempt), make_chunk(FIRST, duration_after_vad=2.0))
+
+    job = await world.run()
+
+    assert world.engine.resumes == [
+        ResumePoint(
+            position=FIRST.end,
+            next_segment_id=1,
+            duration_after_vad=2.0,
+            language="en",
+            language_probability=0.99,
+            previous_tokens=FIRST.tokens,
+        )
+    ]
+    assert job.result_text == "Sentence 0. Sentence 1."
+
+
+async def test_a_worker_that_lost_its_job_writes_and_tells_nothing_more() -> None:
+    world = World(make_chunk(FIRST), make_chunk(SECOND, position=10.0))
+    job_id = await world.submit()
+    record = world.jobs.record
+
+    async def record_after_takeover(claim: Claim, chunk: TranscriptChunk) -> bool:
+        world.jobs.overwrite(job_id, attempt=claim.attempt + 1)
+        return await record(claim, chunk)
+
+    world.jobs.record = record_after_takeover  # type: ignore[method-assign]
+    job = await world.run()
+
+    assert (job.status, job.result_text) == (JobStatus.processing, None)
+    assert world.engine.is_closed
+    assert world.told == [JobStatus.processing]
+
+
+def with_short_lease(world: World) -> World:
+    # Shorter than settings accept, so that a test need not wait for a real one.
+    worker = msgspec.structs.replace(world.settings.worker, lease_seconds=0.06)
+    world.settings = msgspec.structs.replace(world.settings, worker=worker)
+    return world
+
+
+async def test_the_lease_is_kept_while_the_engine_is_silent() -> None:
+    pause = hanging()
+    world = with_short_lease(World(pause, make_chunk(FIRST, position=10.0)))
+    await world.submit()
+    extended = asyncio.Event()
+    extend = world.jobs.extend_lease
+    count = 0
+
+    async def counted(claim: Claim, *, lease_seconds: float) -> bool:
+        nonlocal count
+        count += 1
+        if count == 4:
+            pause.set()
+            extended.set()
+        return await extend(claim, lease_seconds=lease_seconds)
+
+    world.jobs.extend_lease = counted  # type: ignore[method-assign]
+    job = await world.run()
+
+    assert extended.is_set()
+    assert job.status is JobStatus.completed
+
+
+async def test_a_job_that_was_cancelled_is_left_although_the_engine_is_silent() -> None:
+    world = with_short_lease(World(hanging()))
+    job_id = await world.submit()
+    publish = world.events.publish
+
+    async def cancel_then_publish(update: JobUpdate) -> str:
+        world.jobs.overwrite(job_id, status=JobStatus.cancelled)
+        return await publish(update)
+
+    world.events.publish = cancel_then_publish  # type: ignore[method-assign]
+    job = await world.run()
+
+    assert job.status is JobStatus.cancelled
+    assert world.engine.is_closed
+
+
+async def test_a_lease_that_nobody_could_extend_in_time_is_lost() -> None:
+    world = with_short_lease(World(hanging()))
+    await world.submit()
+
+    async def unreachable(claim: Claim, *, lease_seconds: float) -> bool:
+        world.jobs.is_down = True
+        try:
+            await world.jobs.check()
+        finally:
+            world.jobs.is_down = False
+        return True
+
+    world.jobs.extend_lease = unreachable  # type: ignore[method-assign]
+    await world.run()
+
+    assert world.engine.is_closed
+    assert world.told == [JobStatus.processing]
+
+
+async def test_a_job_beyond_its_time_limit_fails_and_keeps_its_partial_transcript() -> None:
+    world = World(make_chunk(FIRST), hanging(), tiers__audio_small__soft_limit_seconds=0.05)
+    await world.submit()
+
+    job = await world.run()
+
+    assert (job.status, job.error_code) == (JobStatus.failed, "time_limit_exceeded")
+    assert await world.jobs.segments(job.id) == [FIRST]
+
+
+async def test_a_stopping_worker_hands_its_job_back_without_spending_the_attempt() -> None:
+    world = World(make_chunk(FIRST), hanging())
+    job_id = await world.submit()
+
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(world.run())
+        async with world.events.follow(job_id, after="0-0") as subscription:
+            async for published in subscription:
+                if published.update.segments:
+                    break
+        running.cancel()
+
+    job = await world.jobs.get(job_id)
+    assert (job.status, job.attempt) == (JobStatus.pending, 0)
+    assert [message.delay_seconds for message in world.queue.messages] == [0]
+    assert world.told[-1] is JobStatus.pending
+    assert world.engine.is_closed
