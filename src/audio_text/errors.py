@@ -235,7 +235,7 @@ class EngineFailedError(TransientError):
 
 
 class EngineMemoryError(EngineFailedError):
-    """The worker has not enough memory for this model just now: it is tried again; a smaller model needs less."""
+    """There was not enough memory for this job: run fewer jobs at once or use a smaller model."""
 
     code = "out_of_memory"
 
@@ -262,9 +262,3 @@ class JobFailedError(ClientError):
     """The job ended without a transcript."""
 
     code = "job_failed"
-
-
-class EngineMemoryError(TransientError):
-    """There was not enough memory for this job: run fewer jobs at once or use a smaller model."""
-
-    code = "out_of_memory"
