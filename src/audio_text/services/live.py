@@ -62,8 +62,7 @@ class LiveService:
         position = subscription.position
         view.cursor = subscription.start
         if not subscription.is_continuous:
-            segments = await self._jobs.segments(view.job_id, first=view.next_segment)
-            yield view.of_row(job, event_id=position, segments=tuple(segments))
+            yield view.of_row(job, event_id=position, segments=await self._untold(view))
         elif not job.status.is_terminal or view.cursor == position:
             yield view.of_row(job, event_id=view.cursor)
         events = aiter(subscription)
@@ -72,16 +71,27 @@ class LiveService:
                 async with asyncio.timeout(idle_seconds):
                     published = await anext(events)
             except TimeoutError:
-                yield view.of_row(await self._jobs.get(view.job_id), event_id=view.cursor)
+                yield await self._look(view)
                 continue
             if published.update.status.is_terminal:
-                job = await self._jobs.get(view.job_id)
-                yield view.of_row(job, event_id=published.event_id, segments=published.update.segments)
+                yield await self._look(view, event_id=published.event_id)
                 continue
+            if view.misses_segments_before(published.update):
+                yield view.of_row(job, event_id=view.cursor, segments=await self._untold(view))
             yield view.of_event(published)
             if job.status.is_terminal and published.event_id == position:
                 # The log ends without a terminal event: it was lost, the row is not.
-                yield view.of_row(job, event_id=position)
+                yield await self._look(view)
+
+    async def _look(self, view: "_View", *, event_id: str | None = None) -> LiveUpdate | None:
+        job = await self._jobs.get(view.job_id)
+        # What an event carried to a follower that came back with a cursor, it has; what was lost, it may not have.
+        may_miss_some = view.next_segment is not None or event_id is None
+        segments = await self._untold(view) if job.status.is_terminal and may_miss_some else ()
+        return view.of_row(job, event_id=event_id or view.cursor or "", segments=segments)
+
+    async def _untold(self, view: "_View") -> tuple[Segment, ...]:
+        return tuple(await self._jobs.segments(view.job_id, first=view.next_segment or 0))
 
 
 class _View:
@@ -90,7 +100,7 @@ class _View:
     def __init__(self, job_id: str, *, cursor: str | None) -> None:
         self.job_id = job_id
         self.cursor = cursor
-        self.next_segment = 0
+        self.next_segment = None if cursor else 0
         self._status: JobStatus | None = None
         self._progress = 0.0
 
@@ -98,6 +108,10 @@ class _View:
     def is_over(self) -> bool:
         """Whether the end has been told."""
         return self._status is not None and self._status.is_terminal
+
+    def misses_segments_before(self, update: JobUpdate) -> bool:
+        """Whether an event was lost on its way into the log."""
+        return bool(self.next_segment is not None and update.segments and update.segments[0].id > self.next_segment)
 
     def of_row(self, job: Job, *, event_id: str, segments: tuple[Segment, ...] = ()) -> LiveUpdate | None:
         """None when the row says nothing that was not told before."""
@@ -112,7 +126,7 @@ class _View:
         return LiveUpdate(event_id=published.event_id, update=self._told(published.update))
 
     def _told(self, update: JobUpdate) -> JobUpdate:
-        segments = tuple(segment for segment in update.segments if segment.id >= self.next_segment)
+        segments = tuple(segment for segment in update.segments if segment.id >= (self.next_segment or 0))
         if segments:
             self.next_segment = segments[-1].id + 1
         self._status = update.status
