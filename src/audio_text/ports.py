@@ -61,6 +61,7 @@ class JobRepository(Protocol):
     async def record(self, claim: Claim, chunk: TranscriptChunk) -> bool:
         """Store a chunk: its segments, progress, language and durations, in one statement.
 
+        The newest attempt wins: segments with the same ids are replaced, those after the chunk's last are dropped.
         False, and nothing written, when the claim no longer holds (cancelled, taken over).
         """
         ...

@@ -188,18 +188,15 @@ async def test_a_value_that_no_column_holds_is_a_defect_and_no_outage(jobs: Picc
     assert not isinstance(error.value, DatabaseUnavailableError)
 
 
-@pytest.mark.parametrize(
-    "vendor",
-    [
-        error
-        for _, error in inspect.getmembers(exceptions, inspect.isclass)
-        if issubclass(error, asyncpg.PostgresError | asyncpg.InterfaceError | asyncpg.InternalClientError)
-    ],
-    ids=lambda error: error.__name__,
-)
-def test_no_error_of_the_driver_gets_past_the_adapter(vendor: type[Exception]) -> None:
-    with pytest.raises(AudioTextError), vendor_errors():
-        raise vendor("something")
+def test_no_error_of_the_driver_gets_past_the_adapter() -> None:
+    of_the_driver = asyncpg.PostgresError | asyncpg.InterfaceError | asyncpg.InternalClientError
+    vendors = [
+        error for _, error in inspect.getmembers(exceptions, inspect.isclass) if issubclass(error, of_the_driver)
+    ]
+    assert len(vendors) > 200
+    for vendor in vendors:
+        with pytest.raises(AudioTextError), vendor_errors():
+            raise vendor("something")
 
 
 def test_piccolos_leaking_transaction_is_out_of_reach() -> None:

@@ -29,11 +29,11 @@ ADD = f"INSERT INTO transcription_job ({COLUMNS}) VALUES ({VALUES}) ON CONFLICT 
 
 GET = f"SELECT {SELECTED} FROM transcription_job WHERE id = {{}}"  # noqa: S608 -- our own column names
 
-# A row comparison, so that the index leads straight to the page; one statement with and without the filters.
+# A row comparison, so that the index leads straight to the page. The planner drops a filter that is not asked for.
 RECENT = f"""
 SELECT {SELECTED} FROM transcription_job
 WHERE (creation_date, id) < (COALESCE({{}}, 'infinity'::timestamptz), COALESCE({{}}, ''))
-  AND status = COALESCE({{}}::text::job_status, status)
+  AND ({{}}::text IS NULL OR status = {{}}::text::job_status)
 ORDER BY creation_date DESC, id DESC LIMIT {{}}
 """  # noqa: S608 -- our own column names
 
@@ -46,6 +46,8 @@ FROM transcription_segment WHERE job_id = {} AND position >= {} ORDER BY positio
 
 # SKIP LOCKED gives each of many callers another row without waiting. A lease exists only while a job is
 # processing, so the first of the two dates that is set says from when on somebody may take the job.
+# Two comparisons instead of one equality, and the tier in the order: this order only the index of claims has. With
+# `tier = …` the planner likes to walk the index of all jobs by date, through those that are over.
 CLAIM = f"""
 UPDATE transcription_job
 SET status = 'processing', attempt = attempt + 1, lease_owner = {{}},
@@ -53,9 +55,9 @@ SET status = 'processing', attempt = attempt + 1, lease_owner = {{}},
     started_at = COALESCE(started_at, now()), update_date = now()
 WHERE id = (
     SELECT id FROM transcription_job
-    WHERE status IN ('pending', 'processing') AND tier = {{}}
+    WHERE status IN ('pending', 'processing') AND tier >= {{}} AND tier <= {{}}
       AND COALESCE(lease_expires_at, available_at, '-infinity') <= now()
-    ORDER BY creation_date, id LIMIT 1 FOR UPDATE SKIP LOCKED
+    ORDER BY tier, creation_date, id LIMIT 1 FOR UPDATE SKIP LOCKED
 )
 RETURNING {SELECTED}
 """  # noqa: S608 -- our own column names
@@ -159,8 +161,8 @@ class PiccoloJobRepository:
     ) -> list[Job]:
         """Jobs, newest first, strictly older than `before`."""
         date, job_id = before or (None, None)
-        value = None if status is None else status.value
-        return [job_of(row) for row in await self._run(RECENT, date, job_id, value, limit, repeatable=True)]
+        label = None if status is None else status.value
+        return [job_of(row) for row in await self._run(RECENT, date, job_id, label, label, limit, repeatable=True)]
 
     async def segments(self, job_id: str, *, first: int = 0) -> list[Segment]:
         """Stored segments with id >= `first`, in order."""
@@ -168,7 +170,7 @@ class PiccoloJobRepository:
 
     async def claim(self, tier: str, *, owner: str, lease_seconds: float) -> Job | None:
         """Take the tier's oldest job that may run."""
-        rows = await self._run(CLAIM, owner, lease_seconds, tier)
+        rows = await self._run(CLAIM, owner, lease_seconds, tier, tier)
         return job_of(rows[0]) if rows else None
 
     async def overdue(self, *, seconds: float) -> dict[str, int]:

@@ -1,0 +1,72 @@
+"""With many jobs in the table, no statement looks at more of them than it needs."""
+
+from collections.abc import AsyncGenerator
+from datetime import UTC, datetime
+
+import pytest
+from piccolo.querystring import QueryString
+
+from audio_text.adapters.repository import ADD, CLAIM, GET, IS_OBJECT_NEEDED, RECENT, SEGMENTS
+from audio_text.adapters.rows import job_parameters
+from factories import make_job
+from services.database import Database, temporary_database
+from services.postgres import PostgresServer
+
+NOW = datetime.now(UTC)
+
+BACKLOG = """
+CREATE TEMPORARY TABLE model AS SELECT * FROM transcription_job;
+INSERT INTO transcription_job
+SELECT (jsonb_populate_record(model, jsonb_build_object(
+    'id', gen_random_uuid(), 'object_key', gen_random_uuid(), 'creation_date', creation_date + number * interval '1 s',
+    'tier', CASE number % 3 WHEN 0 THEN 'audio_large' ELSE tier END,
+    'status', CASE WHEN number < 5000 THEN 'completed' ELSE 'pending' END
+))).* FROM model, generate_series(1, 15000) AS number;
+INSERT INTO transcription_segment (
+    job_id, position, seek, start, "end", text, tokens, temperature, avg_logprob, compression_ratio, no_speech_prob
+) SELECT id, number, 0, 0, 0, '', '{}', 0, 0, 0, 0 FROM transcription_job, generate_series(1, 2) AS number
+"""
+"""5,000 jobs that are over and 10,000 that wait."""
+
+
+@pytest.fixture(scope="module")
+async def backlog(postgres_server: PostgresServer, migrated_database: str) -> AsyncGenerator[Database]:
+    async with temporary_database(postgres_server, template=migrated_database) as database:
+        connection = await database.connect()
+        await connection.execute(numbered(ADD), *job_parameters(make_job(tier="audio_small")))
+        await connection.execute(BACKLOG)
+        await connection.close()
+        yield database
+
+
+@pytest.mark.parametrize("plan_cache_mode", ["force_custom_plan", "force_generic_plan"], ids=["custom", "generic"])
+@pytest.mark.parametrize(
+    ("statement", "parameters", "index"),
+    [
+        pytest.param(CLAIM, "'w', 60, 'audio_small', 'audio_small'", "transcription_job_claim", id="claim"),
+        pytest.param(GET, "'x'", "transcription_job_pkey", id="get"),
+        pytest.param(RECENT, "NULL, NULL, NULL, NULL, 100", "transcription_job_newest", id="recent"),
+        pytest.param(RECENT, f"'{NOW}', 'x', NULL, NULL, 100", "transcription_job_newest", id="page"),
+        pytest.param(SEGMENTS, "'x', 0", "transcription_segment_position", id="segments"),
+        pytest.param(IS_OBJECT_NEEDED, "'k', 'x'", "transcription_job_object", id="object"),
+    ],
+)
+@pytest.mark.parametrize("before", ["SELECT", "ANALYZE"], ids=["fresh", "analyzed"])
+async def test_a_statement_goes_by_its_index(
+    backlog: Database, statement: str, parameters: str, index: str, plan_cache_mode: str, before: str
+) -> None:
+    connection = await backlog.connect()
+    try:
+        await connection.execute(f"{before}; SET plan_cache_mode = {plan_cache_mode}")
+        await connection.execute(f"PREPARE asked AS {numbered(statement)}")
+        plan = "\n".join(row[0] for row in await connection.fetch(f"EXPLAIN EXECUTE asked({parameters})"))
+    finally:
+        await connection.close()
+    assert index in plan
+    assert "Seq Scan" not in plan
+    assert statement is SEGMENTS or "Sort" not in plan  # the few of one job may be sorted
+
+
+def numbered(statement: str) -> str:
+    """The statement as PostgreSQL sees it, with $1, $2, …"""
+    return QueryString(statement, *range(statement.count("{}"))).compile_string()[0]
