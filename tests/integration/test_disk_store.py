@@ -9,7 +9,6 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
-from audio_text.adapters import disk_store
 from audio_text.adapters.disk_store import UPLOAD_PATH, DiskAudioStore
 from audio_text.domain.keys import new_key
 from audio_text.errors import (
@@ -104,10 +103,8 @@ async def test_a_connection_that_breaks_leaves_nothing(store: DiskAudioStore, tm
     assert not files(tmp_path)
 
 
-async def test_an_upload_that_stalls_is_given_up(
-    store: DiskAudioStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(disk_store, "IDLE_SECONDS", 0.1)
+async def test_an_upload_that_stalls_is_given_up(tmp_path: Path) -> None:
+    store = DiskAudioStore(tmp_path, base_url="http://api.test", signing_key=b"a signing key", idle_seconds=0.1)
     with pytest.raises(UploadMismatchError):
         await upload(store, Body(bytes(MIB), hangs=True), 2 * MIB)
     assert not files(tmp_path)

@@ -73,9 +73,12 @@ rgw_run_sync_thread = false
 rgw_num_rados_handles = 1
 rgw_thread_pool_size = 32
 rgw_enable_usage_log = false
+# without a cache a gateway does not wait half a minute for the one that was killed before it
+rgw_cache_enabled = false
 # a lifecycle "day" lasts two seconds
 rgw_lc_debug_interval = 2
 rgw_lifecycle_work_time = 00:00-23:59
+rgw_lc_max_objs = 1
 """
 
 

@@ -38,10 +38,13 @@ class DiskAudioStore:
     that makes and takes no uploads (a worker) needs none.
     """
 
-    def __init__(self, folder: Path, *, base_url: str, signing_key: bytes = b"") -> None:
+    def __init__(
+        self, folder: Path, *, base_url: str, signing_key: bytes = b"", idle_seconds: float = IDLE_SECONDS
+    ) -> None:
         self._folder = folder
         self._prefix = base_url.rstrip("/") + UPLOAD_PATH
         self._signing_key = signing_key
+        self._idle_seconds = idle_seconds
 
     async def prepare(self) -> None:
         """Create the folder, for its owner's eyes only; one that exists keeps its mode."""
@@ -91,7 +94,7 @@ class DiskAudioStore:
         with self._disk_errors():
             await asyncio.to_thread(_make_parents, target)
             async with draft_file(target.parent, prefix=DRAFT_PREFIX) as draft:
-                await _copy(body, draft, grant.size_bytes)
+                await self._copy(body, draft, grant.size_bytes)
                 await draft.publish(target)
         return StoredObject(key=key, size_bytes=grant.size_bytes, content_type=None)
 
@@ -130,6 +133,22 @@ class DiskAudioStore:
         with self._disk_errors():
             return await asyncio.to_thread(_sweep, self._folder, time.time() - older_than_seconds)
 
+    async def _copy(self, body: AsyncIterator[bytes], draft: DraftFile, size_bytes: int) -> None:
+        """Copy all of the body. Raises as soon as it has more than `size_bytes`, or at its end when it has less."""
+        received = 0
+        while (chunk := await self._next(body)) is not None:
+            received += len(chunk)
+            _check_size(received, size_bytes, is_whole=False)
+            await draft.append(chunk)
+        _check_size(received, size_bytes, is_whole=True)
+
+    async def _next(self, body: AsyncIterator[bytes]) -> bytes | None:
+        try:
+            async with asyncio.timeout(self._idle_seconds):
+                return await anext(body, None)
+        except OSError as error:  # TimeoutError is one, and so is a connection that breaks
+            raise UploadMismatchError("The upload stopped before it was complete.") from error
+
     def _path(self, key: str) -> Path:
         if not is_key(key):
             raise UploadMissingError
@@ -146,24 +165,6 @@ class DiskAudioStore:
             if error.errno in FULL:
                 raise StoreUnavailableError("The disk of the audio store is full: try again later.") from error
             raise StoreUnavailableError from error
-
-
-async def _copy(body: AsyncIterator[bytes], draft: DraftFile, size_bytes: int) -> None:
-    """Copy all of the body. Raises as soon as it has more than `size_bytes`, or at its end when it has less."""
-    received = 0
-    while (chunk := await _next(body)) is not None:
-        received += len(chunk)
-        _check_size(received, size_bytes, is_whole=False)
-        await draft.append(chunk)
-    _check_size(received, size_bytes, is_whole=True)
-
-
-async def _next(body: AsyncIterator[bytes]) -> bytes | None:
-    try:
-        async with asyncio.timeout(IDLE_SECONDS):
-            return await anext(body, None)
-    except OSError as error:  # TimeoutError is one, and so is a connection that breaks
-        raise UploadMismatchError("The upload stopped before it was complete.") from error
 
 
 def _check_size(received: int, declared: int, *, is_whole: bool) -> None:
