@@ -143,18 +143,18 @@ class FakeJobRepository:
         if self.is_down:
             raise DatabaseUnavailableError
 
-    def overwrite(self, job_id: str, **fields: Any) -> Job:  # noqa: ANN401 -- any field of Job
+    def overwrite(self, job_id: str, **fields: Any) -> Job:
         """Put a job into any state, as another process might have done meanwhile."""
         fields = {"update_date": datetime.now(UTC)} | fields
         self.jobs[job_id] = _storable(replace(self.jobs[job_id], **fields))
         return self.jobs[job_id]
 
-    async def _end(self, claim: Claim, **fields: Any) -> bool:  # noqa: ANN401 -- any field of Job
+    async def _end(self, claim: Claim, **fields: Any) -> bool:
         return await self._write(
             claim, lease_owner=None, lease_expires_at=None, finished_at=datetime.now(UTC), **fields
         )
 
-    async def _write(self, claim: Claim, **fields: Any) -> bool:  # noqa: ANN401 -- any field of Job
+    async def _write(self, claim: Claim, **fields: Any) -> bool:
         await self.check()
         job = self.jobs.get(claim.job_id)
         if job is None or job.attempt != claim.attempt or job.status is not JobStatus.processing:

@@ -5,9 +5,10 @@ import os
 import random
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, redirect_stdout, suppress
-from importlib.util import module_from_spec, spec_from_file_location
+from importlib.machinery import SourceFileLoader
 from io import StringIO
 from pathlib import Path
+from types import ModuleType
 from typing import Protocol, cast
 
 import asyncpg  # pyright: ignore[reportMissingTypeStubs] -- it has none: database.py says what we use
@@ -112,11 +113,8 @@ def _modules() -> list[MigrationModule]:
 
 def _load(file: Path) -> MigrationModule:
     # Piccolo would put the folder on sys.path, where its files could hide other modules.
-    spec = spec_from_file_location(file.stem, file)
-    if spec is None or spec.loader is None:
-        raise ConfigurationError(f"{file} is not a migration.")
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = ModuleType(file.stem)
+    SourceFileLoader(file.stem, str(file)).exec_module(module)
     return cast("MigrationModule", module)
 
 
