@@ -87,6 +87,7 @@ def test_a_port_that_is_taken_is_refused_with_a_sentence(up: Up, port: int) -> N
 
 
 async def test_a_killed_database_comes_back_with_every_job(up: Up) -> None:
+    assert transcribe(up).returncode == 0
     before = job_ids(up)
     up.child("postgres").kill()
     up.wait_for("child_ready .*child=postgres", times=2)

@@ -25,6 +25,8 @@ from audio_text.settings import from_environment, resource
 RECORDING = "recordings/memo_35s.wav"
 INTERRUPTED = 130
 TAIL_LINES = 40
+TRANSCRIBE_SECONDS = 120.0
+"""It takes about one; more means that no worker comes up."""
 
 
 class Heard(msgspec.Struct):
@@ -124,7 +126,7 @@ async def _transcribe(recording: Path, url: str) -> Heard:
     assert client.stdout is not None  # noqa: S101 -- a pipe, as asked for
     assert client.stderr is not None  # noqa: S101 -- a pipe, as asked for
     try:
-        async with asyncio.TaskGroup() as tasks:
+        async with asyncio.timeout(TRANSCRIBE_SECONDS), asyncio.TaskGroup() as tasks:
             transcript = tasks.create_task(client.stdout.read())
             async for raw in client.stderr:
                 line = raw.decode(errors="replace").rstrip()
@@ -133,9 +135,12 @@ async def _transcribe(recording: Path, url: str) -> Heard:
         if await client.wait() == 0:
             heard.transcript = transcript.result().decode()
             heard.done = time.monotonic() - began_at
+    except TimeoutError:
+        click.echo(f"  nothing came for {TRANSCRIBE_SECONDS:.0f} seconds", err=True)
     finally:
         if client.returncode is None:
             client.kill()
+            await client.wait()
     return heard
 
 

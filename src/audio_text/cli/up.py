@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import shlex
-import shutil
 import sys
 from pathlib import Path
 
@@ -77,9 +76,11 @@ async def _run(folder: Path, environ: dict[str, str]) -> int:
 
 
 def command_line() -> str:
-    """Spell this program so that it can be typed in another terminal."""
-    installed = shutil.which("audio-text")
-    return "audio-text" if installed else shlex.join((sys.executable, "-m", "audio_text"))
+    """Spell this program so that it can be typed in another terminal, whose path may not have it."""
+    installed, here = Path(sys.executable).with_name("audio-text"), Path.cwd()
+    if not installed.exists():
+        return shlex.join((sys.executable, "-m", "audio_text"))
+    return shlex.quote(str(installed.relative_to(here) if installed.is_relative_to(here) else installed))
 
 
 def welcome(stack: Stack) -> str:
