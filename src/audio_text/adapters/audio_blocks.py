@@ -1,0 +1,99 @@
+"""Blocks: a recording in pieces of a minute or two, cut where nobody speaks."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audio_text.adapters.audio_decoding import SAMPLE_RATE, Samples
+from audio_text.adapters.whisper import FRAME_SAMPLES
+from audio_text.domain.blocks import longest_pause
+
+SpeechDetector = Callable[[NDArray[np.float32]], Sequence[float]]
+"""Samples to the probability of speech in each whole frame of FRAME_SAMPLES."""
+
+PAUSE_FRAMES = 8
+"""A quarter of a second without speech: longer than any closure inside a word."""
+
+SEARCH_SAMPLES = 30 * SAMPLE_RATE
+"""End of a block in which the cut is searched: Whisper's window, so that a block wastes at most one."""
+
+LEAST_REST_SAMPLES = SAMPLE_RATE
+"""What is left after a cut is at least a second: in less, Whisper hears things."""
+
+FIRST_BLOCK_SAMPLES = 30 * SAMPLE_RATE
+"""The first block of a longer recording is short: its first segment comes as soon as a short recording's."""
+
+
+class Block(NamedTuple):
+    """Samples [start, end) of the pass; `cut_from` is where the search for its end began."""
+
+    start: int
+    end: int
+    cut_from: int
+    is_last: bool
+    is_cut_in_pause: bool
+
+
+class Blocks:
+    """Reads samples block by block, never holding more than one block and the second after it."""
+
+    def __init__(self, samples: Iterator[Samples], *, seconds: float, speech: SpeechDetector) -> None:
+        self._source = samples
+        self._size = round(seconds * SAMPLE_RATE)
+        self._speech = speech
+        self._buffer = np.zeros(0, np.int16)
+        self._start = 0
+        self._next = 0
+        self.is_exhausted = False
+
+    @property
+    def samples_read(self) -> int:
+        """All samples read from the source so far."""
+        return self._start + self._buffer.size
+
+    def read(self) -> Block | None:
+        """The next block; None when everything has been read. A recording that fits is one block."""
+        self._fill()
+        if self._buffer.size == 0:
+            return None
+        if self.is_exhausted and self._buffer.size <= self._size:
+            return self._block(self._buffer.size, cut_from=self._buffer.size, is_last=True)
+        length = min(self._size, FIRST_BLOCK_SAMPLES) if self._start == 0 else self._size
+        search_from = length - min(SEARCH_SAMPLES, length // 2)
+        pause = longest_pause(self._speech(_floats(self._buffer[search_from : length - LEAST_REST_SAMPLES])))
+        middle = (pause.start + pause.stop) * FRAME_SAMPLES // 2 if pause else length - search_from
+        return self._block(
+            search_from + middle, cut_from=search_from, is_last=False, is_cut_in_pause=len(pause) >= PAUSE_FRAMES
+        )
+
+    def floats(self, block: Block) -> NDArray[np.float32]:
+        """The last block's samples as Whisper wants them, -1 to 1."""
+        return _floats(self._buffer[: block.end - block.start])
+
+    def go_back(self, sample: int) -> None:
+        """Let the next block begin here, within the last one, instead of at its end."""
+        self._next = sample
+
+    def _fill(self) -> None:
+        pieces = [self._buffer[self._next - self._start :]]
+        missing = self._size + 1 - pieces[0].size
+        while missing > 0 and not self.is_exhausted:
+            piece = next(self._source, None)
+            if piece is None:
+                self.is_exhausted = True
+                break
+            pieces.append(piece)
+            missing -= piece.size
+        self._buffer = np.concatenate(pieces)
+        self._start = self._next
+
+    def _block(self, length: int, *, cut_from: int, is_last: bool, is_cut_in_pause: bool = True) -> Block:
+        start = self._start
+        self._next = end = start + length
+        return Block(start, end, start + cut_from, is_last, is_cut_in_pause)
+
+
+def _floats(samples: Samples) -> NDArray[np.float32]:
+    return samples.astype(np.float32) / 32768.0

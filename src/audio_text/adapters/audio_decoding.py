@@ -1,0 +1,228 @@
+"""Decoding with PyAV: any accepted container to 16 kHz mono, a second at a time, never the whole file."""
+
+import os
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, cast
+
+import av
+import numpy as np
+from av.audio.fifo import AudioFifo
+from av.audio.frame import AudioFrame
+from av.audio.resampler import AudioResampler
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+from av.error import FFmpegError
+from av.packet import Packet
+from numpy.typing import NDArray
+
+from audio_text.domain.media import DEMUXER_OPTIONS
+from audio_text.errors import EmptyAudioError, InvalidAudioError, NoSoundTrackError, TransientError
+
+Samples = NDArray[np.int16]
+
+SAMPLE_RATE = 16_000
+"""What Whisper hears."""
+
+GROUP_SECONDS = 1
+"""Sound that is resampled at once: enough for speed, little enough to stop soon."""
+
+LEARNING_SECONDS = 1.0
+"""Start of a track that is always decoded, to learn whether its packets last as long as they say."""
+
+PRIMING_SECONDS = 0.25
+"""Where encoders hide their delay: the first packets may give fewer samples than they say."""
+
+WARM_UP_SECONDS = 3.0
+"""Decoded before a later start and dropped: MP3 needs the last 0.3 s, Opus 0.08 s, Vorbis a packet."""
+
+SETTLING_SECONDS = 0.05
+"""Resampled before a later start and dropped: the filter reaches back a few milliseconds."""
+
+LONGEST_GAP_SECONDS = 10.0
+"""Most silence put in the place of one undecodable packet; a damaged file may claim hours."""
+
+EQUAL_SECONDS = 1e-6
+"""Lengths that differ by less are the same: a tenth of the shortest sample period."""
+
+UNTIMED_CONTAINERS = frozenset({"aac"})
+"""Raw streams: what FFmpeg says of their length is a guess from the bit rate of the first second."""
+
+AV_SECOND = 1_000_000
+"""FFmpeg's AV_TIME_BASE: the unit of a container's duration."""
+
+
+@contextmanager
+def open_sound_track(path: Path) -> Generator["SoundTrack"]:
+    """Open the first sound track of a file.
+
+    Raises EmptyAudioError, NoSoundTrackError, InvalidAudioError; TransientError when the disk fails.
+    Whatever PyAV raises while the track is read in this context becomes one of these, too.
+    """
+    try:
+        with path.open("rb") as file:
+            if os.fstat(file.fileno()).st_size == 0:
+                raise EmptyAudioError
+            with av.open(file, "r", options=dict(DEMUXER_OPTIONS), metadata_errors="ignore") as media:
+                if not media.streams.audio:
+                    raise NoSoundTrackError
+                yield SoundTrack(media, file)
+    except FFmpegError as error:
+        raise InvalidAudioError from error
+    except OSError as error:
+        raise TransientError(f"The recording could not be read: {error.strerror or error}.") from error
+
+
+class SoundTrack:
+    """A sound track that can be heard once, sample for sample as faster_whisper.decode_audio hears it."""
+
+    def __init__(self, media: InputContainer, file: IO[bytes]) -> None:
+        self._media = media
+        self._stream: AudioStream = media.streams.audio[0]
+        self._file = file
+        self._file_bytes = os.fstat(file.fileno()).st_size
+
+    def estimated_seconds(self, decoded_seconds: float) -> float:
+        """The track's length: what the container says, else what the part of the file read so far suggests."""
+        if self._media.duration and self._media.format.name not in UNTIMED_CONTAINERS:
+            stated = self._media.duration / AV_SECOND
+        elif self._stream.duration and self._stream.time_base:
+            stated = float(self._stream.duration * self._stream.time_base)
+        else:
+            stated = decoded_seconds * self._file_bytes / max(1, self._file.tell())
+        return max(stated, decoded_seconds)
+
+    def samples(self, begin: float = 0.0) -> Iterator[Samples]:
+        """The track from `begin` seconds on, about a second at a time; a later begin is met to one sample.
+
+        Raises InvalidAudioError when nothing can be decoded, EmptyAudioError when there is nothing to decode.
+        """
+        converter = _Converter()
+        superfluous: int | None = None
+        for position, sound in _sounds(self._packets(), begin):
+            if superfluous is None:
+                superfluous = round((begin - position) * SAMPLE_RATE)
+            for piece in converter.feed(sound):
+                yield piece[superfluous:]
+                superfluous = max(0, superfluous - piece.size)
+        for piece in converter.drain():
+            yield piece[superfluous:]
+            superfluous = max(0, (superfluous or 0) - piece.size)
+
+    def _packets(self) -> "Iterator[Packet[AudioStream]]":
+        try:
+            yield from self._media.demux(self._stream)
+        except FFmpegError:
+            # cut off or damaged beyond this point: what was read stands
+            return
+
+
+_Sound = AudioFrame | float
+"""A decoded frame, or the length in seconds of what could not be decoded."""
+
+
+def _sounds(packets: "Iterator[Packet[AudioStream]]", begin: float) -> Iterator[tuple[float, _Sound]]:
+    """What can be heard from shortly before `begin`, each with its position: the sum of all sound before it.
+
+    Packets far before `begin` are not decoded, where their stated lengths have proved to be exact.
+    """
+    position = 0.0
+    pace = _Pace()
+    heard = damaged = False
+    for packet in packets:
+        stated = _stated_seconds(packet)
+        if pace.is_exact and position + stated < begin - WARM_UP_SECONDS:
+            pace.is_ahead = True
+            position += stated
+            continue
+        try:
+            sounds: list[_Sound] = list(packet.decode())
+            heard = heard or bool(sounds)
+        except FFmpegError:
+            damaged = True
+            sounds = [min(stated, LONGEST_GAP_SECONDS)] if heard else []
+        start = position
+        for sound in sounds:
+            if position + _seconds(sound) > begin - SETTLING_SECONDS:
+                yield position, sound
+            position += _seconds(sound)
+        if pace.is_ahead:
+            # decoders may stumble where packets were left out; what these say is exact
+            position = start + stated
+        else:
+            pace.learn(stated, position - start, position)
+    if not heard:
+        raise InvalidAudioError if damaged else EmptyAudioError
+
+
+class _Pace:
+    """Whether packets of a track last as long as they say, so that they can be counted without decoding."""
+
+    def __init__(self) -> None:
+        self.is_ahead = False
+        self._deviates = False
+        self._position = 0.0
+
+    @property
+    def is_exact(self) -> bool:
+        return self._position >= LEARNING_SECONDS and not self._deviates
+
+    def learn(self, stated: float, decoded: float, position: float) -> None:
+        self._position = position
+        if position > PRIMING_SECONDS and abs(stated - decoded) > EQUAL_SECONDS:
+            self._deviates = True
+
+
+class _Converter:
+    """Gathers frames and converts them to 16 kHz mono 16-bit, also when their format changes on the way."""
+
+    def __init__(self) -> None:
+        self._kind: tuple[str, str, int] | None = None
+        self._fifo = AudioFifo()
+        self._resampler = AudioResampler()
+
+    def feed(self, sound: _Sound) -> Iterator[Samples]:
+        if not isinstance(sound, AudioFrame):
+            yield from self._convert_gathered()
+            yield np.zeros(round(sound * SAMPLE_RATE), np.int16)
+            return
+        kind = (sound.format.name, sound.layout.name, sound.sample_rate)
+        if kind != self._kind:
+            yield from self.drain()
+            self._kind = kind
+            self._fifo = AudioFifo()
+            self._resampler = AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE)
+        # gaps between time stamps are no sound
+        sound.pts = None
+        self._fifo.write(sound)
+        if self._fifo.samples >= sound.sample_rate * GROUP_SECONDS:
+            yield from self._convert_gathered()
+
+    def drain(self) -> Iterator[Samples]:
+        """What is left: nothing may be fed afterwards but another kind."""
+        if self._kind:
+            yield from self._convert_gathered()
+            yield from self._convert(None)
+            self._kind = None
+
+    def _convert_gathered(self) -> Iterator[Samples]:
+        gathered = self._fifo.read()
+        if gathered:
+            yield from self._convert(gathered)
+
+    def _convert(self, frame: AudioFrame | None) -> Iterator[Samples]:
+        for converted in self._resampler.resample(frame):
+            # None, against PyAV's annotation, where there was nothing to resample
+            if converted is not None:  # pyright: ignore[reportUnnecessaryComparison] -- see above
+                yield cast("Samples", converted.to_ndarray()).reshape(-1)
+
+
+def _stated_seconds(packet: "Packet[AudioStream]") -> float:
+    if not packet.duration or not packet.time_base:
+        return 0.0
+    return float(packet.duration * packet.time_base)
+
+
+def _seconds(sound: _Sound) -> float:
+    return sound.samples / sound.sample_rate if isinstance(sound, AudioFrame) else sound

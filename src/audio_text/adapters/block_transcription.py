@@ -1,0 +1,214 @@
+"""Whisper over the blocks of one recording: times, language, prompt and ids run on from block to block."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from audio_text.adapters.audio_blocks import Block, Blocks
+from audio_text.adapters.audio_decoding import SAMPLE_RATE
+from audio_text.adapters.whisper import VendorInfo, VendorSegment, Whisper, whisper_errors
+from audio_text.domain.blocks import Progress, prompt_tokens
+from audio_text.domain.options import TranscriptionOptions
+from audio_text.domain.transcript import Segment, TranscriptChunk, Word
+from audio_text.errors import InvalidRequestError
+from audio_text.ports import ResumePoint
+
+FRAMES_PER_SECOND = 100
+"""Whisper's feature frames, the unit of `seek`."""
+
+UNSAFE_SECONDS = 1.0
+"""A segment that ends so close to a cut through speech may have lost its end."""
+
+Prepare = Callable[[Whisper, NDArray[np.float32], dict[str, Any]], tuple[Iterator[VendorSegment], VendorInfo]]
+"""Whisper.transcribe, wherever it runs."""
+
+
+def require_language(whisper: Whisper, model: str, language: str | None) -> None:
+    """Raise InvalidRequestError when the model cannot be told this language."""
+    known = whisper.supported_languages
+    if len(known) > 1:
+        known = [code for code in known if whisper.hf_tokenizer.token_to_id(f"<|{code}|>") is not None]
+    if language is not None and language not in known:
+        raise InvalidRequestError(
+            f'The model "{model}" does not know the language "{language}". It knows: {", ".join(known)}.'
+        )
+
+
+class Assignment(NamedTuple):
+    """What the engine was asked for."""
+
+    audio: Path
+    model: str
+    options: TranscriptionOptions
+    resume: ResumePoint | None
+
+    @property
+    def begin(self) -> float:
+        """Where to begin, in seconds of the recording."""
+        return max(self.options.clip_start_seconds, self.resume.position if self.resume else 0.0)
+
+
+class BlockTranscription:
+    """One pass over a recording, or over the rest of it."""
+
+    def __init__(
+        self,
+        whisper: Whisper,
+        assignment: Assignment,
+        blocks: Blocks,
+        *,
+        prepare: Prepare,
+        estimate: Callable[[float], float],
+    ) -> None:
+        """`estimate` tells the end of what is to be heard, in seconds of the recording, given what was decoded."""
+        self._whisper = whisper
+        self._options = options = assignment.options
+        self._blocks = blocks
+        self._prepare = prepare
+        self._estimate = estimate
+        self._begin = assignment.begin
+        self._progress = Progress()
+        self._next_id = 0
+        self._language = options.language
+        self._language_probability = None if options.language is None else 1.0
+        self._prompt = self._initial_prompt()
+        self._after_vad = 0.0
+        if assignment.resume:
+            self._continue(assignment.resume)
+
+    def chunks(self) -> Iterator[TranscriptChunk]:
+        """A chunk for every segment and for the end of every block; the last one tells the exact duration."""
+        while block := self._blocks.read():
+            yield from self._block_chunks(block)
+        yield self._chunk(position=self._seconds(self._blocks.samples_read))
+
+    def _block_chunks(self, block: Block) -> Iterator[TranscriptChunk]:
+        with whisper_errors():
+            segments, info = self._prepare(self._whisper, self._blocks.floats(block), self._vendor_options())
+        before_vad = self._after_vad
+        unsafe_from = self._seconds(block.end) - UNSAFE_SECONDS
+        kept_until = block.start
+        for heard in _guarded(segments):
+            segment = self._segment(heard, block)
+            if not block.is_cut_in_pause and kept_until >= block.cut_from and segment.end > unsafe_from:
+                break
+            self._keep(segment, info)
+            kept_until = min(block.end, max(kept_until, self._sample(segment.end)))
+            self._after_vad = before_vad + info.duration_after_vad * _share(kept_until, block)
+            yield self._chunk(segment, position=segment.end)
+        end = block.end
+        if not block.is_cut_in_pause and kept_until >= block.cut_from:
+            # the cut went through speech: hear what came after the last whole segment again, with its end
+            self._blocks.go_back(kept_until)
+            end = kept_until
+        self._after_vad = before_vad + info.duration_after_vad * _share(end, block)
+        if not block.is_last:
+            yield self._chunk(position=self._seconds(end))
+
+    def _keep(self, segment: Segment, info: VendorInfo) -> None:
+        self._next_id += 1
+        if self._language is None:
+            # of a recording without words no language is known, whatever a model takes silence for
+            self._language, self._language_probability = info.language, float(info.language_probability)
+        if self._options.condition_on_previous_text:
+            self._prompt = prompt_tokens([segment], before=self._prompt)
+        else:
+            self._prompt = ()
+
+    def _chunk(self, *segments: Segment, position: float) -> TranscriptChunk:
+        decoded = self._seconds(self._blocks.samples_read)
+        end = decoded if self._blocks.is_exhausted else self._estimate(decoded)
+        clip_start = self._options.clip_start_seconds
+        position, duration = self._progress.at(min(position, end) - clip_start, end - clip_start)
+        return TranscriptChunk(
+            segments=segments,
+            position=position,
+            duration=duration,
+            duration_after_vad=self._after_vad,
+            language=self._language,
+            language_probability=self._language_probability,
+        )
+
+    def _segment(self, heard: VendorSegment, block: Block) -> Segment:
+        offset = self._seconds(block.start)
+        words = (
+            None
+            if heard.words is None
+            else tuple(
+                Word(
+                    start=_at(word.start, offset),
+                    end=_at(word.end, offset),
+                    word=word.word,
+                    probability=float(word.probability),
+                )
+                for word in heard.words
+            )
+        )
+        return Segment(
+            id=self._next_id,
+            seek=heard.seek + round(offset * FRAMES_PER_SECOND),
+            start=_at(heard.start, offset),
+            end=_at(heard.end, offset),
+            text=heard.text,
+            tokens=tuple(heard.tokens),
+            temperature=float(heard.temperature),
+            avg_logprob=float(heard.avg_logprob),
+            compression_ratio=float(heard.compression_ratio),
+            no_speech_prob=float(heard.no_speech_prob),
+            words=words,
+        )
+
+    def _vendor_options(self) -> dict[str, Any]:
+        options = self._options
+        return {
+            "language": self._language,
+            "task": options.task.value,
+            "beam_size": options.beam_size,
+            "temperature": list(options.temperature),
+            "condition_on_previous_text": options.condition_on_previous_text,
+            "initial_prompt": list(self._prompt),
+            "hotwords": options.hotwords,
+            "word_timestamps": options.word_timestamps,
+            "vad_filter": options.vad_filter,
+            "vad_parameters": msgspec.structs.asdict(options.vad),
+        }
+
+    def _initial_prompt(self) -> tuple[int, ...]:
+        text = self._options.initial_prompt
+        if text is None:
+            return ()
+        # as faster-whisper does with a text, so that the next block can be given text and prompt together
+        return tuple(self._whisper.hf_tokenizer.encode(" " + text.strip(), add_special_tokens=False).ids)
+
+    def _continue(self, resume: ResumePoint) -> None:
+        self._next_id = resume.next_segment_id
+        self._after_vad = resume.duration_after_vad
+        if self._language is None:
+            self._language, self._language_probability = resume.language, resume.language_probability
+        if resume.next_segment_id > 0:
+            self._prompt = tuple(resume.previous_tokens) if self._options.condition_on_previous_text else ()
+
+    def _seconds(self, sample: int) -> float:
+        """Of the recording."""
+        return self._begin + sample / SAMPLE_RATE
+
+    def _sample(self, seconds: float) -> int:
+        return round((seconds - self._begin) * SAMPLE_RATE)
+
+
+def _at(seconds: float, offset: float) -> float:
+    # untouched where nothing lies before it, so that it is what faster-whisper said, bit for bit
+    return round(float(seconds) + offset, 3) if offset else float(seconds)
+
+
+def _share(sample: int, block: Block) -> float:
+    return (sample - block.start) / (block.end - block.start)
+
+
+def _guarded(segments: Iterator[VendorSegment]) -> Iterator[VendorSegment]:
+    with whisper_errors():
+        yield from segments

@@ -1,0 +1,138 @@
+"""The engine: faster-whisper on threads of its own, told on the event loop as it decodes."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from contextlib import suppress
+from contextvars import copy_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from audio_text.adapters.audio_blocks import Blocks
+from audio_text.adapters.audio_decoding import SAMPLE_RATE, Samples, SoundTrack, open_sound_track
+from audio_text.adapters.block_transcription import Assignment, BlockTranscription, require_language
+from audio_text.adapters.handover import Handover
+from audio_text.adapters.models import Models
+from audio_text.adapters.whisper import VendorInfo, VendorSegment, Whisper, speech_probabilities, whisper_errors
+from audio_text.domain.options import TranscriptionOptions
+from audio_text.domain.transcript import TranscriptChunk
+from audio_text.errors import EmptyAudioError, InvalidRequestError
+from audio_text.ports import ResumePoint
+from audio_text.settings import EngineSettings, ModelSettings
+
+log = structlog.get_logger(__name__)
+
+CLOSE_SECONDS = 10.0
+"""How long a closed transcription is waited for: one window, unless the model is large and the machine slow."""
+
+
+class WhisperEngine:
+    """The port `Engine`, for `concurrency` transcriptions at once; more than these wait for a thread."""
+
+    def __init__(self, settings: EngineSettings, models: Mapping[str, ModelSettings], *, concurrency: int) -> None:
+        self._settings = settings
+        self._models = Models(settings, models, concurrency=concurrency)
+        self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="engine")
+        # Voice detection and features of a block take 100 MB for half a second: one thread for all of them
+        # means one such peak at a time, and one thread's heap that keeps what was freed.
+        self._preparer = ThreadPoolExecutor(1, thread_name_prefix="engine-prepare")
+
+    async def preload(self, model: str) -> None:
+        """Have the model in memory. Raises UnknownModelError, ModelUnavailableError, EngineMemoryError."""
+        await asyncio.wrap_future(self._submit(self._hold, model))
+
+    async def transcribe(
+        self, audio: Path, *, model: str, options: TranscriptionOptions, resume: ResumePoint | None = None
+    ) -> AsyncGenerator[TranscriptChunk, None]:
+        """Yield the first segment at once, then whatever was decoded while the caller was busy.
+
+        Raises what the port says, and InvalidRequestError for a language that the model does not know or a clip
+        outside the recording.
+        """
+        handover = Handover()
+        future = self._submit(self._work, handover, Assignment(audio, model, options, resume))
+        work = asyncio.wrap_future(future)
+        work.add_done_callback(lambda _: handover.wake())
+        try:
+            while (chunk := handover.take()) or not work.done():
+                if chunk:
+                    yield chunk
+                else:
+                    await handover.wait()
+            await work
+        finally:
+            handover.close()
+            if not future.cancel():
+                await _settle(work)
+
+    def _submit(self, function: Callable[..., None], *arguments: object) -> Future[None]:
+        # the job's id in the context belongs to the log lines of its thread, too
+        return self._threads.submit(copy_context().run, function, *arguments)
+
+    def _hold(self, model: str) -> None:
+        with self._models.lease(model, lambda: None):
+            pass
+
+    def _work(self, handover: Handover, assignment: Assignment) -> None:
+        model, options = assignment.model, assignment.options
+        with suppress(CancelledError):
+            self._models.require(model)
+            # the recording first: one that cannot be read is not worth loading a model
+            with open_sound_track(assignment.audio) as track, self._models.lease(model, handover.check) as whisper:
+                require_language(whisper, model, options.language)
+                samples = _clipped(track.samples(assignment.begin), assignment, handover.check)
+                transcription = BlockTranscription(
+                    whisper,
+                    assignment,
+                    Blocks(samples, seconds=self._settings.block_seconds, speech=self._speech),
+                    prepare=self._prepare,
+                    estimate=lambda decoded: _estimated_end(track, options, decoded),
+                )
+                for chunk in transcription.chunks():
+                    handover.put(chunk)
+
+    def _prepare(
+        self, whisper: Whisper, samples: NDArray[np.float32], options: dict[str, Any]
+    ) -> tuple[Iterator[VendorSegment], VendorInfo]:
+        return self._preparer.submit(whisper.transcribe, samples, **options).result()
+
+    def _speech(self, samples: NDArray[np.float32]) -> Sequence[float]:
+        with whisper_errors():
+            return self._preparer.submit(speech_probabilities, samples).result()
+
+
+async def _settle(work: asyncio.Future[None]) -> None:
+    """Wait until a thread that is not wanted any more has noticed, and let go of how it ended."""
+    await asyncio.wait({work}, timeout=CLOSE_SECONDS)
+    if not work.done():
+        log.warning("transcription_still_running", waited_seconds=CLOSE_SECONDS)
+    work.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
+
+
+def _clipped(samples: Iterator[Samples], assignment: Assignment, check: Callable[[], None]) -> Iterator[Samples]:
+    """The samples of the clip, as long as `check` lets them pass."""
+    begin, end = assignment.begin, assignment.options.clip_end_seconds
+    left = None if end is None else max(0, round((end - begin) * SAMPLE_RATE))
+    is_empty = True
+    for piece in samples:
+        check()
+        wanted = piece[:left]
+        is_empty = is_empty and wanted.size == 0
+        yield wanted
+        if left is not None:
+            left -= wanted.size
+            if left == 0:
+                break
+    if is_empty and not assignment.resume:
+        if begin == 0.0 and end is None:
+            raise EmptyAudioError
+        raise InvalidRequestError(f"The clip from second {begin:g} on holds no sound: the recording ends before it.")
+
+
+def _estimated_end(track: SoundTrack, options: TranscriptionOptions, decoded: float) -> float:
+    estimated = track.estimated_seconds(decoded)
+    return estimated if options.clip_end_seconds is None else min(estimated, options.clip_end_seconds)

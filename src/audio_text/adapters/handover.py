@@ -1,0 +1,64 @@
+"""From a worker thread to the event loop: what is not taken in time is taken together."""
+
+import asyncio
+import threading
+from concurrent.futures import CancelledError
+
+import msgspec
+
+from audio_text.domain.transcript import TranscriptChunk
+
+MOST_WAITING = 256
+"""Segments that wait for a slow consumer; then the thread waits, too."""
+
+LOOK_SECONDS = 1.0
+"""How often a waiting thread looks around, should a wake-up have been lost."""
+
+
+class Handover:
+    """Holds at most one chunk, which grows until somebody takes it."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._ready = asyncio.Event()
+        self._changed = threading.Condition()
+        self._waiting: TranscriptChunk | None = None
+        self._is_closed = False
+
+    def put(self, chunk: TranscriptChunk) -> None:
+        """Called by the thread: leave a chunk. Raises concurrent.futures.CancelledError when nobody wants it."""
+        with self._changed:
+            while self._waiting and len(self._waiting.segments) >= MOST_WAITING and not self._is_closed:
+                self._changed.wait(LOOK_SECONDS)
+            self.check()
+            if self._waiting:
+                chunk = msgspec.structs.replace(chunk, segments=self._waiting.segments + chunk.segments)
+            self._waiting = chunk
+        self._loop.call_soon_threadsafe(self._ready.set)
+
+    def check(self) -> None:
+        """Called by the thread: raise concurrent.futures.CancelledError when nobody wants its work any more."""
+        if self._is_closed:
+            raise CancelledError
+
+    def take(self) -> TranscriptChunk | None:
+        """Called on the loop: all that was left since the last time; None when there is nothing."""
+        self._ready.clear()
+        with self._changed:
+            chunk, self._waiting = self._waiting, None
+            self._changed.notify_all()
+        return chunk
+
+    async def wait(self) -> None:
+        """Called on the loop: until there may be something to take."""
+        await self._ready.wait()
+
+    def wake(self) -> None:
+        """Called on the loop: let `wait` return, because the thread has ended."""
+        self._ready.set()
+
+    def close(self) -> None:
+        """Called on the loop: nothing more is wanted."""
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify_all()

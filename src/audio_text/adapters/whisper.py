@@ -1,0 +1,136 @@
+"""The typed face of faster-whisper, which has no type information, and the one place where its errors become ours."""
+
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import numpy as np
+import structlog
+from faster_whisper import WhisperModel  # pyright: ignore[reportMissingTypeStubs] -- the reason for this module
+from faster_whisper.vad import get_vad_model  # pyright: ignore[reportMissingTypeStubs] -- the reason for this module
+from numpy.typing import NDArray
+
+from audio_text.errors import AudioTextError, EngineFailedError, EngineMemoryError
+
+log = structlog.get_logger(__name__)
+
+FRAME_SAMPLES = 512
+"""What Silero's voice detector judges at once: 32 ms."""
+
+
+class VendorWord(Protocol):
+    """faster_whisper.transcribe.Word."""
+
+    start: float
+    end: float
+    word: str
+    probability: float
+
+
+class VendorSegment(Protocol):
+    """faster_whisper.transcribe.Segment."""
+
+    seek: int
+    start: float
+    end: float
+    text: str
+    tokens: list[int]
+    temperature: float
+    avg_logprob: float
+    compression_ratio: float
+    no_speech_prob: float
+    words: list[VendorWord] | None
+
+
+class VendorInfo(Protocol):
+    """faster_whisper.transcribe.TranscriptionInfo, as far as we read it."""
+
+    language: str
+    language_probability: float
+    duration_after_vad: float
+
+
+class VendorEncoding(Protocol):
+    """tokenizers.Encoding, as far as we read it."""
+
+    ids: list[int]
+
+
+class VendorTokenizer(Protocol):
+    """tokenizers.Tokenizer, as far as we use it."""
+
+    def token_to_id(self, token: str) -> int | None:
+        """None for a token that the model does not have."""
+        ...
+
+    def encode(self, sequence: str, *, add_special_tokens: bool) -> VendorEncoding:
+        """Split a text into tokens."""
+        ...
+
+
+class Whisper(Protocol):
+    """faster_whisper.WhisperModel."""
+
+    hf_tokenizer: VendorTokenizer
+
+    @property
+    def supported_languages(self) -> list[str]:
+        """Codes; a model may lack the token of one that was added later."""
+        ...
+
+    def transcribe(
+        self,
+        audio: NDArray[np.float32],
+        **options: Any,  # noqa: ANN401 -- thirty options of as many types
+    ) -> tuple[Iterator[VendorSegment], VendorInfo]:
+        """Detect voice and language and compute features at once; decode as the segments are asked for."""
+        ...
+
+
+def load_whisper(folder: Path, *, device: str, compute_type: str, cpu_threads: int, num_workers: int) -> Whisper:
+    """Load a converted model; `num_workers` windows can be decoded at once, with `cpu_threads` each."""
+    load = cast("Callable[..., Whisper]", WhisperModel)
+    return load(
+        str(folder),
+        device=device,
+        compute_type=compute_type,
+        cpu_threads=cpu_threads,
+        num_workers=num_workers,
+        local_files_only=True,
+    )
+
+
+def speech_probabilities(samples: NDArray[np.float32]) -> Sequence[float]:
+    """How probably each whole frame of FRAME_SAMPLES holds speech, as Silero hears it."""
+    frames = len(samples) // FRAME_SAMPLES
+    detect = cast("Callable[[NDArray[np.float32]], NDArray[np.float32]]", get_vad_model())
+    return detect(samples[: frames * FRAME_SAMPLES]).ravel().tolist() if frames else []
+
+
+@contextmanager
+def whisper_errors() -> Generator[None]:
+    """Let nothing out that faster-whisper and what lies below it raise.
+
+    Raises EngineMemoryError, EngineFailedError.
+    """
+    try:
+        yield
+    except AudioTextError:
+        raise
+    except Exception as error:  # CTranslate2, onnxruntime and numpy each raise their own
+        if is_out_of_memory(error):
+            raise EngineMemoryError from error
+        log.exception("engine_failed")
+        raise EngineFailedError(f"The speech engine broke off: {first_line(error)}.") from error
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether a vendor's error says that memory, of the machine or of the GPU, was not enough."""
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or "out of memory" in text or "failed to allocate" in text
+
+
+def first_line(error: Exception) -> str:
+    """What the error says, in one line without its full stop."""
+    return next(iter(str(error).splitlines()), "").rstrip(".") or type(error).__name__
