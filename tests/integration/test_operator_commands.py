@@ -110,11 +110,9 @@ def test_the_workers_of_two_tiers_are_started_again_and_stop_together(
     database: Database, redis_server: RedisServer, tmp_path: Path
 ) -> None:
     with workers(environ(database, redis_server, tmp_path), "audio_small", "audio_large") as running:
+        pids = [int(str(event["pid"])) for event in running.events("child_started", 2)]
         ready = running.events("worker_ready", 2)
         assert {str(event["group"]): event["concurrency"] for event in ready} == {"audio_small": 4, "audio_large": 1}
-    with workers(environ(database, redis_server, tmp_path), "audio_small", "audio_large") as running:
-        pids = [int(str(event["pid"])) for event in running.events("child_started", 2)]
-        running.events("worker_ready", 2)
         os.kill(pids[0], signal.SIGKILL)
         again = int(str(running.events("child_started", 1)[0]["pid"]))
         running.events("worker_ready", 1)
