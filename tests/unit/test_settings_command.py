@@ -1,5 +1,6 @@
 """`audio-text settings`: what an operator sees, and the way over from the older service."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,6 +12,13 @@ from audio_text.cli.predecessor import MOVES, NOTES, translate
 from audio_text.cli.settings import settings
 from audio_text.errors import ConfigurationError
 from audio_text.settings import SECRETS, load
+from audio_text.settings.keys import PREFIX
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith(PREFIX)]:  # noqa: TID251 -- the developer's own settings
+        monkeypatch.delenv(name)
 
 
 def show(*arguments: str, environ: Mapping[str, str] | None = None) -> Result:
