@@ -44,7 +44,7 @@ def transcribe(up: Up, *arguments: str | Path) -> subprocess.CompletedProcess[st
 
 
 def word_error_rate(text: str) -> float:
-    return jiwer.wer(REFERENCE, text, reference_transform=SIMPLER, hypothesis_transform=SIMPLER)
+    return jiwer.wer(REFERENCE, " ".join(text.split()), reference_transform=SIMPLER, hypothesis_transform=SIMPLER)
 
 
 def test_a_recording_becomes_subtitles_beside_it(up: Up, recording: Path) -> None:
