@@ -5,18 +5,17 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from importlib.metadata import version
-from urllib.parse import unquote_to_bytes
 
 import structlog
 from litestar import Litestar, Router
 from litestar.config.cors import CORSConfig
 from litestar.datastructures import State
-from litestar.exceptions import ClientException
 from litestar.types import ControllerRouterHandler
 
 from audio_text.api import audio, docs, health, jobs, websocket
+from audio_text.api.decoding import JsonRequest, refuse_broken_query
 from audio_text.api.dependencies import PROVIDERS
-from audio_text.api.problems import AnyRequest, render
+from audio_text.api.problems import render
 from audio_text.api.request_log import HEADER, RequestLog
 from audio_text.bootstrap import ApiServices, open_api_services
 from audio_text.errors import TransientError
@@ -48,7 +47,7 @@ def create_app(settings: Settings, *, open_services: OpenServices = open_api_ser
     routes = partial(_routes, settings)
     app = Litestar(
         [*routes(), *(docs.routes(routes, version("audio-text")) if settings.api.docs else [])],
-        before_request=_refuse_broken_text,
+        before_request=refuse_broken_query,
         cors_config=CORSConfig(
             allow_origins=list(settings.api.cors_origins),
             expose_headers=["Link", "Location", "Retry-After", HEADER],
@@ -58,6 +57,7 @@ def create_app(settings: Settings, *, open_services: OpenServices = open_api_ser
         lifespan=[lifespan],
         logging_config=None,
         openapi_config=None,
+        request_class=JsonRequest,
         request_max_body_size=LARGEST_BODY_BYTES,
         state=State({"settings": settings}),
     )
@@ -92,12 +92,3 @@ async def _prepare(store: AudioStore) -> None:
             attempt += 1
         else:
             return
-
-
-async def _refuse_broken_text(request: AnyRequest) -> None:
-    # The framework would replace what is not UTF-8, and a name would silently become another one.
-    query = request.scope["query_string"]
-    try:
-        unquote_to_bytes(query).decode()
-    except UnicodeDecodeError as error:
-        raise ClientException("the query is not valid UTF-8") from error

@@ -34,10 +34,8 @@ _PATTERN = re.compile(r"^Expected `str` matching regex .*$")
 
 log = structlog.get_logger(__name__)
 
-AnyRequest = Request[Any, Any, Any]
 
-
-def render(request: AnyRequest, error: Exception) -> Response[bytes]:
+def render(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     """Answer any exception; what is not foreseen is logged in full and told without internals."""
     headers: dict[str, str] = {}
     errors: tuple[FieldProblem, ...] = ()
@@ -86,7 +84,7 @@ def _code(status: int) -> str:
     return HTTPStatus(status).phrase.lower().replace(" ", "_").replace("-", "_")
 
 
-def _sentence(request: AnyRequest, error: HTTPException, errors: tuple[FieldProblem, ...]) -> str:
+def _sentence(request: Request[Any, Any, Any], error: HTTPException, errors: tuple[FieldProblem, ...]) -> str:
     if errors:
         return " ".join(_of_field(problem) for problem in errors)
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
