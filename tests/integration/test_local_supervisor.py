@@ -61,12 +61,12 @@ async def test_children_start_when_those_before_them_are_ready_and_stop_in_rever
 async def test_a_crashed_child_is_started_again(tmp_path: Path) -> None:
     pids = tmp_path / "pids"
     async with open_supervisor(Output(BytesIO()), backoff=QUICK) as supervisor:
-        await supervisor.start(python("crasher", APPEND + STAY, pids))
-        for life in (1, 2, 3):
+        await supervisor.start(ready_when_exists(python("crasher", APPEND + STAY, pids), pids))
+        for life in range(1, 8):
             await until(lambda life=life: len(lines(pids)) == life)
             os.kill(int(lines(pids)[-1]), signal.SIGKILL)
-        await until(lambda: len(lines(pids)) == 4)
-    assert len(set(lines(pids))) == 4
+        await until(lambda: len(lines(pids)) == 8)
+    assert len(set(lines(pids))) == 8
 
 
 async def test_a_child_that_recycles_itself_is_started_again_at_once(tmp_path: Path) -> None:
@@ -119,6 +119,15 @@ async def test_a_child_that_later_refuses_its_settings_ends_the_wait(tmp_path: P
         with pytest.raises(ChildFailedError, match="refusing does not start: ended with exit code 2"):
             await supervisor.wait()
     assert len(lines(pids)) == 1
+
+
+async def test_a_child_that_cannot_be_asked_and_never_stays_up_ends_the_wait(tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+    async with open_supervisor(Output(BytesIO()), backoff=QUICK) as supervisor:
+        await supervisor.start(python("broken", APPEND + "sys.exit(1)", pids))
+        with pytest.raises(ChildFailedError, match="broken does not start: ended with exit code 1"):
+            await supervisor.wait()
+    assert len(lines(pids)) == QUICK.tries
 
 
 async def test_a_child_that_hangs_before_it_is_ready_is_killed_and_reported(tmp_path: Path) -> None:

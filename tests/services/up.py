@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -32,10 +32,9 @@ class Up:
         *options: str,
         user: int | None = None,
         environment: Mapping[str, str] | None = None,
-        command: Sequence[str] = ("up",),
+        python: str = sys.executable,
     ) -> None:
-        self.folder = folder
-        arguments = [sys.executable, "-P", "-m", "audio_text", *command, "--data", str(folder), *options]
+        arguments = [python, "-P", "-m", "audio_text", "up", "--data", str(folder), *options]
         self.process = subprocess.Popen(
             arguments,
             env=environment or clean_environment(),

@@ -73,7 +73,7 @@ def demo(folder: Path | None, *, port: int | None) -> int:
             return asyncio.run(_run(place, environ, log))
         except StoppedError:
             return INTERRUPTED
-        except AudioTextError:
+        except (AudioTextError, ExceptionGroup):
             _show_tail(log)
             raise
 
@@ -101,7 +101,10 @@ async def _run(folder: Path, environ: dict[str, str], log: Path) -> int:
             up_after = time.monotonic() - began_at
             click.echo(f"ready after {up_after:.1f} s at {stack.url}\n")
             click.echo(f"$ {command_line()} transcribe {recording.name} --model {DEMO_MODEL} --server {stack.url}")
-            heard = await _transcribe(recording, stack.url)
+            async with asyncio.TaskGroup() as tasks:
+                watch = tasks.create_task(stack.supervisor.wait())
+                heard = await _transcribe(recording, stack.url)
+                watch.cancel()
     if not heard.transcript.strip():
         _show_tail(log)
         click.echo("No transcript came.", err=True)
@@ -146,16 +149,16 @@ async def _transcribe(recording: Path, url: str) -> Heard:
 
 def _report(heard: Heard, up_after: float) -> str:
     steps = {
-        "everything up": up_after,
+        "to start PostgreSQL, Redis, the API and a worker; then, from the client's start:": up_after,
         "uploaded and submitted": heard.uploaded,
         "first segment": heard.first_segment,
         "done": heard.done,
     }
-    times = "\n".join(f"  {name:<24}{seconds:6.1f} s" for name, seconds in steps.items() if seconds is not None)
+    times = "\n".join(f"{seconds:6.1f} s  {step}" for step, seconds in steps.items() if seconds is not None)
     return f"""
 {heard.transcript.strip()}
 
-{times}   (from the client's start; the first line from ours)
+{times}
 
 This was the built-in model `{DEMO_MODEL}`: 123 English words in two synthetic voices, for trying things out.
 Run `{command_line()} up` and transcribe with --model base, or a larger one, for real recordings.

@@ -34,7 +34,7 @@ NAME_WIDTH = 16
 @click.option("--port", type=click.IntRange(1, 65_535), help="The API's port.  [default: api.port, 3203]")
 @click.option(
     "--mode",
-    type=click.Choice(WorkerMode),
+    type=click.Choice([mode.value for mode in WorkerMode]),
     help="One worker on all queues, or one for each tier.  [default: worker.mode]",
 )
 @click.option(
@@ -44,7 +44,7 @@ NAME_WIDTH = 16
     metavar="NAME",
     help="Have this model in memory from the start; the first one named is what jobs get that name none. Repeatable.",
 )
-def up(folder: Path | None, *, port: int | None, mode: WorkerMode | None, models: tuple[str, ...]) -> int:
+def up(folder: Path | None, *, port: int | None, mode: str | None, models: tuple[str, ...]) -> int:
     """Run the whole service here until Ctrl-C: PostgreSQL, Redis, API, workers.
 
     Needs nothing installed and no network, and keeps its data for the next time. A database or a Redis of your own,

@@ -34,7 +34,8 @@ class Backoff(msgspec.Struct, frozen=True, kw_only=True):
     """How long to wait before a crashed child is started again, in seconds.
 
     Failures count in a row, until a life of `steady_seconds`; an end with exit code 0 after a life of
-    `recycle_seconds` is none at all, and the child is started again at once. One that never was ready has `tries`.
+    `recycle_seconds` is none at all, and the child is started again at once. One that never was ready, or never lived
+    for `up_seconds` when it cannot be asked, has so many `tries`.
     """
 
     first_seconds: float = 0.25
@@ -42,6 +43,7 @@ class Backoff(msgspec.Struct, frozen=True, kw_only=True):
     jitter: float = 0.2
     steady_seconds: float = 30.0
     recycle_seconds: float = 1.0
+    up_seconds: float = 5.0
     tries: int = 5
 
     def delay(self, failures: int) -> float:
@@ -183,7 +185,7 @@ class _Keeper:
         self._output = output
         self._backoff = backoff
         self._failures = 0
-        self._was_ready = False
+        self._was_up = False
         self._process: ChildProcess | None = None
         self._stop = asyncio.Event()
         self._starting = asyncio.Lock()
@@ -230,7 +232,7 @@ class _Keeper:
             if await process.ready():
                 if self._child.is_ready is not None:
                     log.info("child_ready", child=self._child.name, seconds=round(process.lived_seconds, 2))
-                self._was_ready = True
+                    self._was_up = True
                 if not self.ready.done():
                     self.ready.set_result(None)
         except TimeoutError:
@@ -241,10 +243,11 @@ class _Keeper:
     def _is_hopeless(self, process: ChildProcess | None) -> bool:
         """Count the failure; whether another try makes no sense."""
         code = process.exit_code if process else None
-        steady_seconds = self._backoff.recycle_seconds if code == 0 else self._backoff.steady_seconds
-        is_steady = process is not None and process.lived_seconds > steady_seconds
+        lived_seconds = process.lived_seconds if process else 0.0
+        is_steady = lived_seconds > (self._backoff.recycle_seconds if code == 0 else self._backoff.steady_seconds)
+        self._was_up |= lived_seconds > self._backoff.up_seconds or (is_steady and code == 0)
         self._failures = int(code != 0) if is_steady else self._failures + 1
-        return (code == UNUSABLE and not is_steady) or not (self._was_ready or self._failures < self._backoff.tries)
+        return (code == UNUSABLE and not is_steady) or not (self._was_up or self._failures < self._backoff.tries)
 
     async def _pause(self, process: ChildProcess | None) -> None:
         code = process.exit_code if process else None
