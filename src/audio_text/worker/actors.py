@@ -4,14 +4,14 @@ from collections.abc import Callable
 
 import dramatiq
 
-ACTOR_NAME = "transcribe"
 
-
-def declare_actors(broker: dramatiq.Broker, *, run_next: Callable[[str], None], queue_name: str) -> None:
+def declare_actors(
+    broker: dramatiq.Broker, *, actor_name: str, queue_name: str, run_next: Callable[[str], None]
+) -> None:
     """Register the actors on this broker. A function, since a decorator would bind a global broker at import."""
 
     def transcribe(tier: str) -> None:
         """A wake-up: some job of this tier waits. Which one is decided by the claim."""
         run_next(tier)
 
-    dramatiq.actor(transcribe, actor_name=ACTOR_NAME, broker=broker, queue_name=queue_name)
+    dramatiq.actor(actor_name=actor_name, broker=broker, queue_name=queue_name)(transcribe)

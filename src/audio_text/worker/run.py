@@ -17,6 +17,7 @@ import structlog
 
 from audio_text.adapters.broker import make_broker, make_worker
 from audio_text.adapters.engine import WhisperEngine
+from audio_text.adapters.queue_protocol import ACTOR_NAME
 from audio_text.bootstrap import open_resources
 from audio_text.services.reconciliation import ReconciliationService
 from audio_text.services.transcription import TranscriptionService
@@ -78,7 +79,7 @@ class WorkerProcess:
             slots=threads,
             client_name=self._name,
         )
-        declare_actors(broker, run_next=self._run_next, queue_name=self._group.tiers[0])
+        declare_actors(broker, actor_name=ACTOR_NAME, queue_name=self._group.tiers[0], run_next=self._run_next)
         worker = make_worker(broker, threads)
         await asyncio.to_thread(worker.start)
         log.info("worker_ready", group=self._group.name, tiers=self._group.tiers, concurrency=threads)
