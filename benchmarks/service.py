@@ -13,8 +13,9 @@ import random
 import statistics
 import tempfile
 import time
+from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
@@ -26,6 +27,7 @@ import msgspec
 import psutil
 from faster_whisper import WhisperModel
 from redis.asyncio import Redis
+from redis.asyncio.client import Monitor
 from websockets.asyncio.client import connect
 
 from audio_text.bootstrap import open_resources
@@ -43,7 +45,8 @@ DATA = Path(__file__).parents[1] / "tests" / "data"
 MODEL = files("audio_text") / "data" / "demo_model"
 SMALL = DATA / "one_a.flac"
 PARKED = "parked"
-ROUND_TRIPS = ("evalsha", "eval", "xadd", "xread", "xrange", "xrevrange", "publish", "llen", "hlen", "scard", "get")
+OWN_TRANSACTIONS = 2
+"""What counting costs itself: its connection and its question."""
 BROKEN_MODEL = "tiny"
 """Its source is a folder that does not exist, so that its jobs fail at once."""
 
@@ -144,9 +147,9 @@ async def submits(clients: Clients, repeats: int) -> None:
 
 
 async def costs(clients: Clients, repeats: int) -> None:
-    """SQL transactions (each one statement) and Redis round trips per operation."""
+    """SQL statements (each its own transaction) and commands sent to Redis, by anybody, per operation."""
     settings = clients.stack.settings
-    print(f"cost per operation (averages of {repeats}; what the idle stack does meanwhile is taken off)")
+    print(f"cost per operation (averages of {repeats}, workers paused, one API process with no follower)")
     urls = [await clients.upload(SMALL) for _ in range(repeats)]
     async with open_resources(settings, name="bench", live=False) as resources:
         job = _parked_job()
@@ -168,10 +171,9 @@ async def costs(clients: Clients, repeats: int) -> None:
             update = JobUpdate(job_id=job.id, status=JobStatus.processing, progress=1.0, segments=chunk.segments)
             await resources.events.publish(update)
 
-        for name, operation in (("status read", status), ("progress event", progress)):
-            await _count(settings, name, operation, repeats)
         with _paused_workers():
-            await _count(settings, "submit", submit, repeats)
+            for name, operation in (("submit", submit), ("status read", status), ("progress event", progress)):
+                await _count(settings, name, operation, repeats)
 
 
 async def endings(clients: Clients, count: int, trials: int) -> None:
@@ -202,21 +204,36 @@ async def endings(clients: Clients, count: int, trials: int) -> None:
 
 async def _count(settings: Settings, name: str, operation: Callable[[int], Awaitable[object]], repeats: int) -> None:
     await operation(0)
-    idle_began = await _counters(settings)
-    await asyncio.sleep(4)
-    began = await _counters(settings)
-    idle = [after - before for before, after in zip(idle_began, began, strict=True)]
-    for number in range(1, repeats):
-        await operation(number)
-    ended = await _counters(settings)
-    seconds = ended[-1] - began[-1]
-    sql, commands = (max(0.0, (ended[i] - began[i]) - idle[i] * seconds / idle[-1]) / (repeats - 1) for i in range(2))
-    print(f"  {name:15} {sql:5.2f} SQL statements, {commands:5.2f} Redis round trips")
+    before = await _transactions(settings)
+    async with _redis(settings) as redis, redis.monitor() as monitor:
+        began = time.monotonic()
+        for number in range(1, repeats):
+            await operation(number)
+        commands = await _heard(monitor, seconds=time.monotonic() - began + 0.5)
+    after = await _transactions(settings)
+    sql = (after - before - OWN_TRANSACTIONS) / (repeats - 1)
+    told = ", ".join(f"{count / (repeats - 1):.2f} {command}" for command, count in commands.most_common(4)) or "none"
+    print(f"  {name:15} {sql:5.2f} SQL statements; Redis round trips: {told}")
 
 
-async def _counters(settings: Settings) -> tuple[float, float, float]:
-    """Transactions committed in the database, commands that Redis got from clients, and when."""
-    await asyncio.sleep(1.5)  # PostgreSQL's sessions report their counts after a second at most
+async def _heard(monitor: Monitor, *, seconds: float) -> Counter[str]:
+    """Commands that clients sent within the time; what a script calls inside Redis is no round trip."""
+    commands: Counter[str] = Counter()
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            async for line in monitor.listen():
+                if line["client_type"] != "lua":
+                    commands[line["command"].split()[0].upper()] += 1
+    return commands
+
+
+def _redis(settings: Settings) -> Redis:
+    return Redis(host=settings.redis.host, port=settings.redis.port, password=settings.secrets.redis_password)
+
+
+async def _transactions(settings: Settings) -> int:
+    """Transactions in the database so far; idle sessions report theirs within ten seconds."""
+    await asyncio.sleep(11)
     database = settings.database
     connection = await asyncpg.connect(
         host=database.host,
@@ -226,18 +243,11 @@ async def _counters(settings: Settings) -> tuple[float, float, float]:
         database=database.name,
     )
     try:
-        row = await connection.fetchrow(
-            "SELECT xact_commit AS transactions FROM pg_stat_database WHERE datname = current_database()"
+        return await connection.fetchval(
+            "SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = current_database()"
         )
     finally:
         await connection.close()
-    async with Redis(
-        host=settings.redis.host, port=settings.redis.port, password=settings.secrets.redis_password
-    ) as redis:
-        stats = await redis.info("commandstats")
-    # Scripts count once, as EVALSHA: what they call inside Redis is no round trip.
-    commands = sum(stats.get(f"cmdstat_{name}", {"calls": 0})["calls"] for name in ROUND_TRIPS)
-    return float(row["transactions"]), float(commands), time.monotonic()
 
 
 @contextmanager
