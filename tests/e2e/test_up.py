@@ -204,18 +204,25 @@ def test_an_interrupt_during_the_start_stops_what_was_started() -> None:
         assert "audio-text is running" not in up.output
 
 
+def demo(environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-P", "-m", "audio_text", "demo"]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100, check=False)
+
+
 def test_the_demo_shows_a_transcript_and_its_times_and_leaves_nothing() -> None:
     with open_folder() as place:
         environment = clean_environment(TMPDIR=str(place))
-        done = subprocess.run(
-            [sys.executable, "-P", "-m", "audio_text", "demo"],
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=100,
-            check=False,
-        )
+        done = demo(environment)
         assert done.returncode == 0, done.stdout + done.stderr
         assert list(place.iterdir()) == []  # onnxruntime's own traces, were it not told, among them
     for told in ("ready after", "first segment", "done", "123 English words"):
         assert told in done.stdout
+
+
+def test_the_demo_shows_the_last_lines_of_its_log_when_no_worker_comes_up() -> None:
+    with open_folder() as place:
+        environment = clean_environment(TMPDIR=str(place), AUDIO_TEXT_MODELS_DEMO_SOURCE="/no/such/model")
+        done = demo(environment)
+    assert done.returncode == 1
+    assert "worker does not start" in done.stderr
+    assert "/no/such/model" in done.stderr

@@ -1,5 +1,6 @@
 import asyncio
 import os
+import resource
 import shutil
 import signal
 import sys
@@ -128,6 +129,19 @@ def test_what_an_interrupted_first_start_left_is_made_anew(folder: Path) -> None
     postgres.prepare()
     assert (postgres.data / "PG_VERSION").exists()
     assert not draft.exists()
+
+
+def test_a_disk_that_is_full_is_told_in_postgresqls_own_words_and_the_next_start_begins_anew(folder: Path) -> None:
+    postgres = EmbeddedPostgres(folder / "postgres", password="secret")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    try:
+        with pytest.raises(ConfigurationError, match=r"initdb failed: .*File too large"):
+            postgres.prepare()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    postgres.prepare()
+    assert postgres.data.is_dir()
 
 
 def test_no_password_stays_in_a_file(folder: Path) -> None:

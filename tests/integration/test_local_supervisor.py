@@ -151,6 +151,32 @@ async def test_a_program_that_is_not_there_is_reported_by_name() -> None:
     assert b"missing  | /no/such program cannot be started: No such file or directory" in out.getvalue()
 
 
+async def test_a_start_that_the_system_refuses_is_reported() -> None:
+    too_much = Command(arguments=(sys.executable, "-c", STAY), environment={"LONG": "x" * 1_000_000})
+    with pytest.raises(ChildFailedError, match="refused does not start: not started"):
+        async with open_supervisor(Output(BytesIO()), backoff=QUICK) as supervisor:
+            await supervisor.start(Child(name="refused", command=too_much))
+    async with open_supervisor(Output(BytesIO())) as supervisor:
+        with pytest.raises(ChildFailedError, match=r"refused could not be started: Argument list too long\."):
+            await supervisor.run(Child(name="refused", command=too_much))
+
+
+async def test_a_cancelled_block_stops_its_children_and_stays_cancelled(tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+
+    async def block() -> None:
+        async with open_supervisor(Output(BytesIO())) as supervisor:
+            await supervisor.start(ready_when_exists(python("child", APPEND + STAY, pids), pids))
+            await supervisor.wait()
+
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(block())
+        await until(lambda: lines(pids))
+        task.cancel()
+    assert task.cancelled()
+    assert not psutil.pid_exists(int(lines(pids)[0]))
+
+
 async def _never() -> bool:
     return False
 

@@ -17,7 +17,7 @@ NOT_STARTED = 127
 """What shells say of a program that cannot be started."""
 
 
-def main(arguments: list[str]) -> None:
+def main(arguments: list[str]) -> None:  # pragma: no cover -- runs without the site module, where nothing measures it
     """Never returns: the process becomes PROGRAM or ends."""
     parent, death_signal, identity, *command = arguments
     if identity != "-":
@@ -35,5 +35,5 @@ def main(arguments: list[str]) -> None:
         sys.exit(f"{command[0]} cannot be started: {error.strerror}")
 
 
-if __name__ == "__main__":
+if __name__ == "__main__":  # pragma: no cover -- as above
     main(sys.argv[1:])
