@@ -127,7 +127,7 @@ _install lock:
     # dev.txt is local.txt and more
     if installed dev || installed "{{ lock }}"; then exit; fi
     [ -x .venv/bin/python ] || python3 -Im venv .venv
-    pip() { .venv/bin/python -Im pip install --quiet --disable-pip-version-check --no-deps "$@"; }
+    pip() { .venv/bin/python -Im pip install --quiet --disable-pip-version-check --no-compile --no-deps "$@"; }
     echo "installing requirements/{{ lock }}.txt into .venv (once)"
     pip --require-hashes --requirement "requirements/{{ lock }}.txt"
     pip --no-build-isolation --editable .
