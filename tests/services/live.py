@@ -64,9 +64,10 @@ class Worker:
         await self.events.publish(JobUpdate(job_id=claim.job_id, status=JobStatus.failed, progress=0.0))
 
 
-def following(server: ApiProcess, job_id: str, **query: str) -> connect:
-    suffix = "".join(f"?{name}={value}" for name, value in query.items())
-    return connect(f"ws://{server.address}/api/v1/job/ws/{job_id}{suffix}", proxy=None, open_timeout=30, max_size=None)
+def following(server: ApiProcess, job_id: str, *, last_event_id: str = "", max_queue: int = 16) -> connect:
+    query = f"?last_event_id={last_event_id}" if last_event_id else ""
+    url = f"ws://{server.address}/api/v1/job/ws/{job_id}{query}"
+    return connect(url, proxy=None, open_timeout=30, max_size=None, max_queue=max_queue)
 
 
 async def receive(socket: ClientConnection) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import socket
 import threading
 from functools import partial
 
@@ -13,6 +14,7 @@ from litestar import Litestar
 
 from audio_text import logs
 from audio_text.api.app import create_app
+from audio_text.errors import ConfigurationError
 from audio_text.settings import Settings
 
 CONNECTIONS = 4_096
@@ -22,9 +24,10 @@ CONNECTIONS = 4_096
 def main(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT, then finish what runs for at most api.drain_seconds.
 
-    Open sockets are dropped at once, so that their clients go on elsewhere. Raises SystemExit when workers
-    cannot start or keep dying.
+    Open sockets are dropped at once, so that their clients go on elsewhere. Raises ConfigurationError when the
+    address is not to be had, and SystemExit when workers cannot start or keep dying.
     """
+    _check_address(settings.api.host, settings.api.port)
     # granian's own handler would be inherited, and a SIGTERM that meets an importing worker would be lost in it.
     os.register_at_fork(after_in_child=_drop_inherited_handlers)
     server = Server(
@@ -42,6 +45,17 @@ def main(settings: Settings) -> None:
         log_dictconfig=logs.config(settings.log.level, settings.log.format),
     )
     server.serve(target_loader=partial(_load, settings), wrap_loader=False)
+
+
+def _check_address(host: str, port: int) -> None:
+    """Granian shares its port with whoever asks: a second service would get half of the first one's requests."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise ConfigurationError(f"The API cannot listen on api.host {host}, api.port {port}: {reason}.") from error
 
 
 def _load(settings: Settings) -> Litestar:
