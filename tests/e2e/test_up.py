@@ -204,8 +204,23 @@ def test_an_interrupt_during_the_start_stops_what_was_started() -> None:
         assert "audio-text is running" not in up.output
 
 
-def demo(environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-P", "-m", "audio_text", "demo"]
+def test_an_interrupted_demo_says_so_by_its_exit_code_and_leaves_nothing() -> None:
+    with open_folder() as place:
+        command = [sys.executable, "-P", "-u", "-m", "audio_text", "demo"]
+        environment = clean_environment(TMPDIR=str(place))
+        with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, process_group=0) as process:
+            assert process.stdout is not None
+            while b"ready after" not in process.stdout.readline():
+                assert process.poll() is None
+            children = psutil.Process(process.pid).children(recursive=True)
+            process.send_signal(signal.SIGINT)
+            assert process.wait(60) == 130
+        assert not any(child.is_running() for child in children)
+        assert list(place.iterdir()) == []
+
+
+def demo(environment: dict[str, str], *options: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-P", "-m", "audio_text", "demo", *options]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100, check=False)
 
 
@@ -219,10 +234,10 @@ def test_the_demo_shows_a_transcript_and_its_times_and_leaves_nothing() -> None:
         assert told in done.stdout
 
 
-def test_the_demo_shows_the_last_lines_of_its_log_when_no_worker_comes_up() -> None:
+def test_the_demo_takes_no_notice_of_the_callers_settings_and_says_what_failed() -> None:
     with open_folder() as place:
-        environment = clean_environment(TMPDIR=str(place), AUDIO_TEXT_MODELS_DEMO_SOURCE="/no/such/model")
-        done = demo(environment)
-    assert done.returncode == 1
-    assert "worker does not start" in done.stderr
-    assert "/no/such/model" in done.stderr
+        (place / "secrets.json").write_text("{}")
+        done = demo(clean_environment(AUDIO_TEXT_NONSENSE="1"), "--data", str(place))
+    assert done.returncode == 2
+    assert "secrets.json cannot be read" in done.stderr
+    assert "AUDIO_TEXT_NONSENSE" not in done.stderr

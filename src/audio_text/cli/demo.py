@@ -6,7 +6,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,10 +17,12 @@ from audio_text import logs
 from audio_text.cli.up import DEMO_MODEL, NAME_WIDTH, command_line
 from audio_text.errors import AudioTextError, StoppedError
 from audio_text.local.child import Output
+from audio_text.local.environment import REDIS_URL
 from audio_text.local.process import Command, free_port
 from audio_text.local.stack import embedded_stack
 from audio_text.local.state import open_to_servers
-from audio_text.settings import from_environment, resource
+from audio_text.settings import resource
+from audio_text.settings.keys import PREFIX
 
 RECORDING = "recordings/memo_35s.wav"
 INTERRUPTED = 130
@@ -57,15 +59,14 @@ class Heard(msgspec.Struct):
 def demo(folder: Path | None, *, port: int | None) -> int:
     """See it work: start everything, transcribe a short recording, show the text and the times, stop everything.
 
-    Needs no network. Exit code 0 only when the transcript came.
+    Needs no network, and takes no notice of your settings and servers. Exit code 0 only when the transcript came.
     """
-    environ = dict(os.environ) | {  # noqa: TID251 -- handed on to the children
+    environ = _without_settings(os.environ) | {  # noqa: TID251 -- handed on to the children
         "AUDIO_TEXT_API_PORT": str(port or free_port()),
         "AUDIO_TEXT_JOB_DEFAULT_MODEL": DEMO_MODEL,
         "AUDIO_TEXT_ENGINE_PRELOAD": f'["{DEMO_MODEL}"]',
         "AUDIO_TEXT_ENGINE_OFFLINE": "true",
     }
-    from_environment()
     logs.configure("warning", "console")
     with _folder(folder) as place:
         log = place / "demo.log"
@@ -76,6 +77,10 @@ def demo(folder: Path | None, *, port: int | None) -> int:
         except (AudioTextError, ExceptionGroup):
             _show_tail(log)
             raise
+
+
+def _without_settings(environ: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in environ.items() if not name.startswith(PREFIX) and name != REDIS_URL}
 
 
 @contextmanager
@@ -117,10 +122,14 @@ async def _transcribe(recording: Path, url: str) -> Heard:
     """Run the same command that a person would; its messages pass through."""
     heard = Heard()
     arguments = ("transcribe", str(recording), "--model", DEMO_MODEL, "--server", url, "--output", "-")
-    command = Command(arguments=(sys.executable, "-P", "-m", "audio_text", *arguments))
+    command = Command(
+        arguments=(sys.executable, "-P", "-m", "audio_text", *arguments),
+        environment=_without_settings(os.environ),  # noqa: TID251 -- handed on to a child
+    )
     began_at = time.monotonic()
     client = await asyncio.create_subprocess_exec(
         *command.tethered(),
+        env=command.environment,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
@@ -167,4 +176,5 @@ Run `{command_line()} up` and transcribe with --model base, or a larger one, for
 
 def _show_tail(log: Path) -> None:
     lines = log.read_text(errors="replace").splitlines() if log.exists() else []
-    click.echo("\n".join(["The last lines of the children's logs:", *lines[-TAIL_LINES:]]), err=True)
+    if lines:
+        click.echo("\n".join(["The last lines of the children's logs:", *lines[-TAIL_LINES:]]), err=True)
