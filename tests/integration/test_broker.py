@@ -17,6 +17,7 @@ from uuid import uuid4
 import dramatiq
 import pytest
 import redis
+from dramatiq.errors import ConnectionClosed
 
 from audio_text.adapters.broker import AudioTextBroker, make_broker, make_worker
 from audio_text.adapters.job_queue import RedisJobQueue, open_job_queue
@@ -27,6 +28,7 @@ from audio_text.adapters.queue_protocol import (
     dispatch_arguments,
     dispatch_script,
 )
+from audio_text.errors import QueueUnavailableError
 from services.redis import RedisServer
 
 NEVER_MS = 3_600_000
@@ -124,7 +126,7 @@ def frozen(redis_server: RedisServer, client: redis.Redis) -> Iterator[None]:
 
 async def eventually(condition: Callable[[], object]) -> None:
     async with asyncio.timeout(30):
-        while not await asyncio.to_thread(condition):  # noqa: ASYNC110 -- it is another process that changes it
+        while not await asyncio.to_thread(condition):
             await asyncio.sleep(0.01)
 
 
@@ -163,7 +165,7 @@ async def test_a_message_is_picked_up_because_it_was_announced_not_because_someb
 async def _settled(client: redis.Redis) -> None:
     """Until nobody has fetched for a moment: all workers wait."""
     before = -1
-    while before != (before := _script_calls(client)):  # noqa: ASYNC110 -- it is another process that changes it
+    while before != (before := _script_calls(client)):
         await asyncio.sleep(0.3)
 
 
@@ -330,6 +332,42 @@ async def test_an_acknowledgement_is_not_lost_while_redis_is_frozen(
     assert crew.started.empty()
     await job_queue.enqueue(tier, job_id="job")
     assert await crew.next() == tier
+
+
+async def test_nobody_who_submits_waits_for_a_frozen_redis(
+    job_queue: RedisJobQueue, redis_server: RedisServer, client: redis.Redis, tier: str
+) -> None:
+    with frozen(redis_server, client):
+        async with asyncio.timeout(20):
+            with pytest.raises(QueueUnavailableError):
+                await job_queue.enqueue(tier, job_id="job")
+
+
+async def test_a_redis_that_takes_nothing_more_is_an_unreachable_one(
+    redis_server: RedisServer, job_queue: RedisJobQueue, client: redis.Redis, tier: str
+) -> None:
+    broker = make_broker(redis_server.settings, redis_server.password, tiers=[tier], slots=1, client_name="test")
+    client.config_set("maxmemory", 1)
+    try:
+        with pytest.raises(QueueUnavailableError):
+            await job_queue.enqueue(tier, job_id="job")
+        with pytest.raises(ConnectionClosed):
+            broker.run("enqueue", tier, "id", "message")
+    finally:
+        client.config_set("maxmemory", 0)
+        broker.close()
+
+
+async def test_a_wrong_password_is_reported_like_an_unreachable_server(redis_server: RedisServer, tier: str) -> None:
+    broker = make_broker(redis_server.settings, "wrong", tiers=[tier], slots=1, client_name="test")
+    with pytest.raises(ConnectionClosed):
+        broker.consume(tier)
+    with pytest.raises(ConnectionClosed):
+        broker.run("fetch", tier, 1)
+    broker.close()
+    async with open_job_queue(redis_server.settings, "wrong", client_name="test") as queue_of_stranger:
+        with pytest.raises(QueueUnavailableError):
+            await queue_of_stranger.enqueue(tier, job_id="job")
 
 
 async def test_a_fetched_message_whose_reply_was_lost_comes_back_and_the_running_one_does_not(
