@@ -165,6 +165,17 @@ def test_a_folder_that_the_servers_user_cannot_enter_is_refused_by_name(tmp_path
 
 
 @as_root
+def test_a_strict_umask_does_not_lock_the_servers_user_out(folder: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        postgres = EmbeddedPostgres(folder / "postgres", password="secret")
+        postgres.prepare()
+    finally:
+        os.umask(before)
+    assert (postgres.data / "PG_VERSION").exists()
+
+
+@as_root
 async def test_programs_in_a_closed_home_are_copied_to_where_their_user_can_run_them(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

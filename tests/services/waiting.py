@@ -9,5 +9,5 @@ LONGEST_SECONDS = 60.0
 async def until(condition: Callable[[], object]) -> None:
     """Wait until the condition, which may block for a moment, is true. Raises TimeoutError."""
     async with asyncio.timeout(LONGEST_SECONDS):
-        while not await asyncio.to_thread(condition):  # noqa: ASYNC110 -- another process brings it about
+        while not await asyncio.to_thread(condition):
             await asyncio.sleep(0.02)

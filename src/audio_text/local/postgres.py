@@ -71,6 +71,8 @@ class EmbeddedPostgres:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         self._user = unprivileged_user()
+        if self._user is not None:
+            self.folder.chmod(0o711)  # whatever the umask says, the server's user has to pass through
         self._installation = self._reachable_installation()
         version = self.folder / "version"
         if not self.data.exists():
