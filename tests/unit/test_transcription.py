@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import msgspec
 import pytest
 
 from audio_text.domain.events import JobUpdate
-from audio_text.domain.job import Job, JobStatus
+from audio_text.domain.job import Completed, Job, JobStatus
 from audio_text.domain.options import TranscriptionOptions
 from audio_text.domain.transcript import TranscriptChunk
 from audio_text.errors import (
@@ -68,6 +69,11 @@ class World:
         self.settings = make_settings({key.replace("__", "."): value for key, value in overrides.items()})
         self.store.put(KEY, b"audio")
 
+    @cached_property
+    def service(self) -> TranscriptionService:
+        resources = Resources(jobs=self.jobs, store=self.store, queue=self.queue, events=self.events)
+        return TranscriptionService(resources, engine=self.engine, settings=self.settings, owner="test")
+
     async def submit(self, **fields: Any) -> str:
         job = make_job(object_key=KEY, **fields)
         await self.jobs.add(job)
@@ -75,9 +81,7 @@ class World:
 
     async def run(self) -> Job:
         """One wake-up; returns the job as it stands then."""
-        resources = Resources(jobs=self.jobs, store=self.store, queue=self.queue, events=self.events)
-        service = TranscriptionService(resources, engine=self.engine, settings=self.settings, owner="test")
-        assert await service.run_next("audio_small")
+        assert await self.service.run_next("audio_small")
         (job,) = await self.jobs.recent(limit=1)
         return job
 
@@ -137,10 +141,8 @@ async def test_nothing_is_published_before_the_row_says_it() -> None:
 
 async def test_a_wake_up_without_a_waiting_job_does_nothing() -> None:
     world = World()
-    resources = Resources(jobs=world.jobs, store=world.store, queue=world.queue, events=world.events)
-    service = TranscriptionService(resources, engine=world.engine, settings=world.settings, owner="test")
 
-    assert not await service.run_next("audio_small")
+    assert not await world.service.run_next("audio_small")
     assert world.told == []
 
 
@@ -397,15 +399,60 @@ async def test_a_stopping_worker_hands_its_job_back_without_spending_the_attempt
     job_id = await world.submit()
 
     async with asyncio.TaskGroup() as group:
-        running = group.create_task(world.run())
+        group.create_task(world.run())
         async with world.events.follow(job_id, after="0-0") as subscription:
             async for published in subscription:
                 if published.update.segments:
                     break
-        running.cancel()
+        world.service.stop()
 
     job = await world.jobs.get(job_id)
     assert (job.status, job.attempt) == (JobStatus.pending, 0)
     assert [message.delay_seconds for message in world.queue.messages] == [0]
     assert world.told[-1] is JobStatus.pending
     assert world.engine.is_closed
+
+
+async def test_a_worker_that_stops_while_it_claims_hands_the_job_back_untouched() -> None:
+    world = World(make_chunk(FIRST, position=10.0))
+    job_id = await world.submit()
+    claim = world.jobs.claim
+
+    async def claim_while_stopping(tier: str, **lease: Any) -> Job | None:
+        job = await claim(tier, **lease)
+        world.service.stop()
+        return job
+
+    world.jobs.claim = claim_while_stopping  # type: ignore[method-assign]
+    job = await world.run()
+
+    assert (job.id, job.status, job.attempt) == (job_id, JobStatus.pending, 0)
+    assert world.engine.resumes == []
+
+
+async def test_a_stopping_worker_leaves_waiting_jobs_to_others_and_passes_the_wake_up_on() -> None:
+    world = World()
+    job_id = await world.submit()
+    world.service.stop()
+
+    assert not await world.service.run_next("audio_small")
+
+    assert (await world.jobs.get(job_id)).status is JobStatus.pending
+    assert [message.tier for message in world.queue.messages] == ["audio_small"]
+
+
+async def test_a_job_whose_text_is_stored_is_brought_to_its_end_although_the_worker_stops() -> None:
+    world = World(make_chunk(FIRST, position=10.0))
+    await world.submit()
+    complete = world.jobs.complete
+
+    async def complete_while_stopping(claim: Claim, outcome: Completed) -> bool:
+        world.service.stop()
+        return await complete(claim, outcome)
+
+    world.jobs.complete = complete_while_stopping  # type: ignore[method-assign]
+    job = await world.run()
+
+    assert job.status is JobStatus.completed
+    assert world.told[-1] is JobStatus.completed
+    assert world.store.objects == {}

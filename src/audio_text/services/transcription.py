@@ -2,8 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, Generator
+from contextlib import aclosing, asynccontextmanager, contextmanager
+from typing import cast
 
 import structlog
 
@@ -43,12 +44,23 @@ class TranscriptionService:
         self._engine = engine
         self._settings = settings
         self._owner = owner
+        self._interruptible: set[asyncio.Task[object]] = set()
+        self._is_stopping = False
+
+    def stop(self) -> None:
+        """Claim nothing more, and hand running jobs back after their current segment; each run_next then ends."""
+        self._is_stopping = True
+        for task in self._interruptible:
+            task.cancel()
 
     async def run_next(self, tier: str) -> bool:
         """Claim the oldest waiting job of the tier and bring it to an end; False when there was none.
 
         Never raises for what is wrong with a job: that ends in its row. Raises DatabaseUnavailableError.
         """
+        if self._is_stopping:
+            await self._wake(tier)
+            return False
         job = await self._jobs.claim(tier, owner=self._owner, lease_seconds=self._settings.worker.lease_seconds)
         if job is None:
             return False
@@ -62,10 +74,13 @@ class TranscriptionService:
     async def _attempt(self, attempt: "_Attempt") -> None:
         try:
             async with self._lease(attempt.claim):
-                await self._transcribe(attempt)
+                with self._ended_by_stop():
+                    await self._transcribe(attempt)
+                await self._complete(attempt)
         except asyncio.CancelledError:
+            if not self._is_stopping:
+                raise
             await self._hand_back(attempt)
-            raise
         except LeaseLostError:
             # Cancelled or taken over: whoever did that has written the row and told the followers.
             log.info("job_left")
@@ -76,6 +91,17 @@ class TranscriptionService:
         except Exception as error:  # a fault of ours must end in the job's row, not end the worker
             log.exception("job_crashed")
             await self._retry(attempt, AudioTextError(f"Something went wrong inside the service: {error!r}"))
+
+    @contextmanager
+    def _ended_by_stop(self) -> Generator[None, None, None]:
+        if self._is_stopping:  # since the claim
+            raise asyncio.CancelledError
+        task = cast("asyncio.Task[object]", asyncio.current_task())
+        self._interruptible.add(task)
+        try:
+            yield
+        finally:
+            self._interruptible.discard(task)
 
     @asynccontextmanager
     async def _lease(self, claim: Claim) -> AsyncGenerator[None, None]:
@@ -110,17 +136,20 @@ class TranscriptionService:
             raise WorkerLostError
         resume = await self._resume_point(attempt)
         try:
-            async with asyncio.timeout(tier.soft_limit_seconds), self._store.fetch(job.object_key) as audio:
-                chunks = self._engine.transcribe(audio, model=job.whisper_model, options=job.options, resume=resume)
-                async with aclosing(chunks):
-                    async for chunk in chunks:
-                        await self._record(attempt, chunk)
+            async with (
+                asyncio.timeout(tier.soft_limit_seconds),
+                self._store.fetch(job.object_key) as audio,
+                aclosing(
+                    self._engine.transcribe(audio, model=job.whisper_model, options=job.options, resume=resume)
+                ) as chunks,
+            ):
+                async for chunk in chunks:
+                    await self._record(attempt, chunk)
         except TimeoutError as error:
             limit = f"{tier.soft_limit_seconds:.0f}"
             raise TimeLimitExceededError(
                 f"The job was stopped after {limit} seconds, the limit of its tier."
             ) from error
-        await self._complete(attempt)
 
     async def _resume_point(self, attempt: "_Attempt") -> ResumePoint | None:
         job = attempt.job
@@ -176,11 +205,19 @@ class TranscriptionService:
         if not await self._jobs.release(attempt.claim, delay_seconds=delay_seconds, spend_attempt=spend_attempt):
             return
         await self._announce(JobStatus.pending, attempt)
-        job = attempt.job
+        await self._wake(attempt.job.tier, attempt.job, delay_seconds=delay_seconds)
+
+    async def _wake(self, tier: str, job: Job | None = None, *, delay_seconds: float = 0.0) -> None:
         try:
-            await self._queue.enqueue(job.tier, job_id=job.id, delay_seconds=delay_seconds, request_id=job.request_id)
+            await self._queue.enqueue(
+                tier,
+                job_id=job.id if job else "",
+                delay_seconds=delay_seconds,
+                request_id=job.request_id if job else None,
+            )
         except QueueUnavailableError:
-            log.warning("job_released_but_not_enqueued")
+            # The reconciliation finds the row and sends another one.
+            log.warning("wake_up_not_sent", tier=tier)
 
     async def _fail(self, attempt: "_Attempt", error: AudioTextError) -> None:
         outcome = Failed(

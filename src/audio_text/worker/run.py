@@ -10,7 +10,6 @@ import signal
 import socket
 import threading
 from collections.abc import AsyncGenerator
-from concurrent.futures import CancelledError, Future
 from contextlib import asynccontextmanager
 
 import structlog
@@ -43,7 +42,6 @@ class WorkerProcess:
         self._settings = settings
         self._group = group
         self._name = f"audio-text-worker-{group.name}"
-        self._running: set[Future[bool]] = set()
         self._done = 0
         self._stop = asyncio.Event()
 
@@ -86,9 +84,8 @@ class WorkerProcess:
         try:
             yield
         finally:
-            log.info("worker_stopping", running=len(self._running))
-            for future in tuple(self._running):
-                future.cancel()
+            log.info("worker_stopping")
+            self._service.stop()
             await asyncio.to_thread(worker.stop, int(self._settings.worker.shutdown_seconds * 1000))
             await asyncio.to_thread(broker.close)
 
@@ -97,15 +94,10 @@ class WorkerProcess:
         watchdog = threading.Timer(self._settings.tiers[tier].hard_limit_seconds, self._abort, args=(tier,))
         watchdog.daemon = True
         watchdog.start()
-        future = asyncio.run_coroutine_threadsafe(self._service.run_next(tier), self._loop)
-        self._running.add(future)
         try:
-            ran = future.result()
-        except CancelledError:
-            return
+            ran = asyncio.run_coroutine_threadsafe(self._service.run_next(tier), self._loop).result()
         finally:
             watchdog.cancel()
-            self._running.discard(future)
         if ran:
             self._loop.call_soon_threadsafe(self._count)
 
