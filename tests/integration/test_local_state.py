@@ -88,12 +88,6 @@ def test_what_the_caller_chose_stays(tmp_path: Path) -> None:
     assert environment["AUDIO_TEXT_DISK_FOLDER"] == str(tmp_path / "audio")
 
 
-def test_no_library_reports_to_its_maker_unless_the_caller_lets_it(tmp_path: Path) -> None:
-    with open_state(tmp_path) as state:
-        assert plan(state, {})[1]["ORT_DISABLE_TELEMETRY"] == "1"
-        assert plan(state, {"ORT_DISABLE_TELEMETRY": "0"})[1]["ORT_DISABLE_TELEMETRY"] == "0"
-
-
 def test_a_mistake_in_the_settings_is_told_before_anything_starts(tmp_path: Path) -> None:
     with open_state(tmp_path) as state, pytest.raises(ConfigurationError, match="AUDIO_TEXT_API_PROT"):
         plan(state, {"AUDIO_TEXT_API_PROT": "1"})

@@ -1,15 +1,12 @@
 """Where models come from: the package itself, a folder, or the hub. What settings do not list never gets here."""
 
-from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
-from typing import cast
 
 import structlog
-from faster_whisper import download_model  # pyright: ignore[reportMissingTypeStubs] -- it has none; cast below
 from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundError
 
-from audio_text.adapters.whisper import first_line
+from audio_text.adapters.whisper import download_whisper, first_line
 from audio_text.errors import ModelUnavailableError
 from audio_text.settings import EngineSettings
 
@@ -66,7 +63,7 @@ def _hub_folder(name: str, source: str, settings: EngineSettings) -> Path:
         command += f" --cache-dir {settings.cache_folder}"
     try:
         # first without the network: a model that is here needs nobody's permission and no round trip
-        return _snapshot(source, settings, local_files_only=True)
+        return download_whisper(source, cache_folder=settings.cache_folder, is_offline=True)
     except LocalEntryNotFoundError as error:
         if settings.offline:
             raise ModelUnavailableError(
@@ -75,7 +72,7 @@ def _hub_folder(name: str, source: str, settings: EngineSettings) -> Path:
             ) from error
     log.info("model_downloading", model=name, source=source)
     try:
-        return _snapshot(source, settings, local_files_only=False)
+        return download_whisper(source, cache_folder=settings.cache_folder, is_offline=False)
     except RepositoryNotFoundError as error:
         raise ModelUnavailableError(
             f'The hub has no model {source}, which settings name as the source of "{name}", '
@@ -86,8 +83,3 @@ def _hub_folder(name: str, source: str, settings: EngineSettings) -> Path:
             f'The model "{name}" could not be downloaded from the hub ({first_line(error)}): check the network '
             f'and the disk, or run "{command}" on another machine and bring the cache folder here.'
         ) from error
-
-
-def _snapshot(source: str, settings: EngineSettings, *, local_files_only: bool) -> Path:
-    download = cast("Callable[..., str]", download_model)
-    return Path(download(source, local_files_only=local_files_only, cache_dir=settings.cache_folder or None))

@@ -1,5 +1,6 @@
 """The typed face of faster-whisper, which has no type information, and the one place where its errors become ours."""
 
+import os
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -7,11 +8,18 @@ from typing import Any, Protocol, cast
 
 import numpy as np
 import structlog
-from faster_whisper import WhisperModel  # pyright: ignore[reportMissingTypeStubs] -- the reason for this module
-from faster_whisper.vad import get_vad_model  # pyright: ignore[reportMissingTypeStubs] -- the reason for this module
 from numpy.typing import NDArray
 
 from audio_text.errors import AudioTextError, EngineFailedError, EngineMemoryError
+
+# onnxruntime, which hears where speech is, reports to its maker unless told not to; it looks when it is loaded.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # noqa: TID251 -- a library's switch, not a setting of ours
+
+from faster_whisper import (  # pyright: ignore[reportMissingTypeStubs] -- the reason for this module
+    WhisperModel,
+    download_model,
+)
+from faster_whisper.vad import get_vad_model  # pyright: ignore[reportMissingTypeStubs] -- the same
 
 log = structlog.get_logger(__name__)
 
@@ -99,6 +107,12 @@ def load_whisper(folder: Path, *, device: str, compute_type: str, cpu_threads: i
         num_workers=num_workers,
         local_files_only=True,
     )
+
+
+def download_whisper(source: str, *, cache_folder: str, is_offline: bool) -> Path:
+    """The folder of a model of the hub, from the cache (empty: the hub library's own) or, unless offline, the hub."""
+    download = cast("Callable[..., str]", download_model)
+    return Path(download(source, local_files_only=is_offline, cache_dir=cache_folder or None))
 
 
 def speech_probabilities(samples: NDArray[np.float32]) -> Sequence[float]:

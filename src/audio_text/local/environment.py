@@ -11,12 +11,6 @@ from audio_text.settings import DEFAULT, LoadedSettings, load
 
 REDIS_URL = "REDIS_URL"
 
-_ALWAYS = {
-    "PYTHONUNBUFFERED": "1",
-    "ORT_DISABLE_TELEMETRY": "1",  # onnxruntime, which finds the speech, otherwise reports to its maker
-}
-"""Unless the caller says otherwise."""
-
 
 def plan(state: State, environ: Mapping[str, str]) -> tuple[list[EmbeddedPostgres | EmbeddedRedis], Mapping[str, str]]:
     """Give the servers that are ours to start, those that `environ` does not name, and the children's environment.
@@ -25,7 +19,7 @@ def plan(state: State, environ: Mapping[str, str]) -> tuple[list[EmbeddedPostgre
     """
     loaded = load(environ)
     servers: list[EmbeddedPostgres | EmbeddedRedis] = []
-    environment = _ALWAYS | {"AUDIO_TEXT_DISK_SIGNING_KEY": state.secrets.disk_signing_key}
+    environment = {"PYTHONUNBUFFERED": "1", "AUDIO_TEXT_DISK_SIGNING_KEY": state.secrets.disk_signing_key}
     environment |= {name: value for name, value in environ.items() if value or name not in environment}
     environment |= _local_choices(state, loaded)
     if not _is_chosen(loaded, "database.host"):
