@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 
 from audio_text.adapters.event_log import LIVE_STREAM, PAGE, PREFIX, RedisEventLog
 from audio_text.adapters.event_stream import RedisEventStream, RedisSubscription, open_event_stream
+from audio_text.adapters.live_reader import BLOCK_SECONDS
 from audio_text.adapters.redis_client import answering, open_client
 from audio_text.domain.events import JobUpdate
 from audio_text.domain.job import JobStatus
@@ -82,6 +83,10 @@ def frozen(server: RedisServer, process: int) -> Iterator[None]:
         os.kill(process, signal.SIGCONT)
 
 
+def ordinal(event_id: str) -> int:
+    return int(event_id.partition("-")[2])
+
+
 async def take_until_gap(subscription: RedisSubscription) -> list[int]:
     taken: list[int] = []
     async with asyncio.timeout(30):
@@ -104,23 +109,32 @@ async def test_a_restart_of_redis_sends_followers_to_the_row_and_they_go_on_from
         taken = await take_until_gap(subscription)
         assert taken == list(range(2, 2 + len(taken)))
     async with stream.follow(job_id, after=ids[0]) as subscription, open_stream(live=False) as worker:
-        known = int(subscription.position.partition("-")[2])
-        assert how == "kill" or (subscription.is_continuous and known == 3)
-        await publish_all(worker, job_id, range(4, 40))
-        assert (await take(subscription, 36 + known - 1))[-36:] == list(range(4, 40))
+        assert how == "kill" or (subscription.is_continuous and subscription.position == ids[2])
+        last = (await publish_all(worker, job_id, range(4, 40)))[-1]
+        expected = ordinal(last) - ordinal(subscription.start)
+        assert (await take(subscription, expected))[-36:] == list(range(4, 40))
 
 
 async def test_a_lost_connection_to_the_same_redis_is_nothing_to_a_follower(
     stream: RedisEventStream, client: Redis, job_id: str
 ) -> None:
     async with stream.follow(job_id) as subscription:
-        for number in range(1, 60, 3):
+        for number in range(1, 15, 3):
             await stream.publish(update(job_id, number))
+            assert await take(subscription, 1) == [number]
             for connection in await client.client_list():
                 if connection["name"].startswith("test-events"):
                     await client.client_kill_filter(_id=connection["id"])
             await publish_all(stream, job_id, range(number + 1, number + 3))
-        assert await take(subscription, 60) == list(range(1, 61))
+            assert await take(subscription, 2) == [number + 1, number + 2]
+
+
+async def test_a_quiet_stream_stays_where_it_is(open_stream: OpenStream, client: Redis, job_id: str) -> None:
+    await client.delete(LIVE_STREAM)
+    async with open_stream() as stream, stream.follow(job_id) as subscription:
+        await asyncio.sleep(1.2 * BLOCK_SECONDS)
+        await stream.publish(update(job_id, 1))
+        assert await take(subscription, 1) == [1]
 
 
 async def test_a_follower_that_came_before_any_event_does_not_mind_a_loss(
@@ -316,6 +330,31 @@ async def test_an_unreadable_event_sends_its_followers_to_the_row(
     async with stream.follow(job_id) as subscription:
         await stream.publish(update(job_id, 2))
         assert await take(subscription, 1) == [2]
+
+
+async def test_a_log_that_expired_under_a_follower_sends_it_to_the_row(
+    stream: RedisEventStream, client: Redis, job_id: str
+) -> None:
+    async with stream.follow(job_id) as subscription:
+        await publish_all(stream, job_id, range(1, 4))
+        assert await take(subscription, 3) == [1, 2, 3]
+        await client.delete(f"{PREFIX}:events:{job_id}")
+        await stream.publish(update(job_id, 4))
+        assert await take_until_gap(subscription) == []
+
+
+async def test_a_follower_that_fell_behind_waits_for_a_frozen_redis(
+    redis_server: RedisServer, stream: RedisEventStream, client: Redis, job_id: str
+) -> None:
+    process = (await client.info("server"))["process_id"]
+    async with stream.follow(job_id) as slow, stream.follow(job_id) as quick:
+        await publish_all(stream, job_id, range(1, 100))
+        assert await take(quick, 99) == list(range(1, 100))
+        assert await take(slow, BUFFER) == list(range(1, BUFFER + 1))
+        with frozen(redis_server, process), pytest.raises(TimeoutError):
+            async with asyncio.timeout(3):
+                await anext(slow)
+        assert await take(slow, 99 - BUFFER) == list(range(BUFFER + 1, 100))
 
 
 async def test_a_clock_that_went_back_does_not_stop_publishing(

@@ -90,16 +90,11 @@ def _address(settings: RedisSettings, password: str, *, db: int, client_name: st
 @asynccontextmanager
 async def answering(error: type[TransientError], *, seconds: float = ANSWER_SECONDS) -> AsyncGenerator[None, None]:
     """Limit the time spent on Redis and turn all its failures into `error`."""
-    task = cast("asyncio.Task[object]", asyncio.current_task())
-    cancellations = task.cancelling()
     try:
         async with asyncio.timeout(seconds):
             yield
     except (RedisError, OSError) as failure:  # the built-in TimeoutError is an OSError
         raise error from failure
-    if task.cancelling() > cancellations:
-        # redis-py sends within asyncio.wait_for, which on Python 3.11 can swallow a cancellation.
-        raise asyncio.CancelledError
 
 
 async def ping(client: Redis) -> None:
