@@ -4,7 +4,8 @@ from typing import Annotated, Any
 
 from litestar import Request, get, post, put
 from litestar.exceptions import NotFoundException
-from litestar.params import JSONBody, QueryParameter
+from litestar.openapi.spec import Example
+from litestar.params import JSONBody, PathParameter, QueryParameter
 
 from audio_text.api.dependencies import GivenServices
 from audio_text.api.dto import UploadAnswer, UploadRequest
@@ -54,9 +55,13 @@ async def presign(data: JSONBody[UploadRequest], services: GivenServices) -> Upl
 async def presign_by_query(
     *,
     services: GivenServices,
-    filename: Annotated[str, QueryParameter(description="The file's name.")],
-    file_size: Annotated[int, QueryParameter(ge=0, description="Exact size of the file in bytes.")],
-    content_type: Annotated[str | None, QueryParameter(description="Its type; empty when not known.")] = None,
+    filename: Annotated[str, QueryParameter(description="The file's name.", examples=[Example(value="talk.m4a")])],
+    file_size: Annotated[
+        int, QueryParameter(ge=0, description="Exact size of the file in bytes.", examples=[Example(value=1_048_576)])
+    ],
+    content_type: Annotated[
+        str | None, QueryParameter(description="Its type; empty when not known.", examples=[Example(value="video/mp4")])
+    ] = None,
 ) -> UploadAnswer:
     """Do the same as POST /audio/presigned-url, from query parameters."""
     return await presign.fn(UploadRequest(filename=filename, content_type=content_type, file_size=file_size), services)
@@ -71,7 +76,13 @@ async def presign_by_query(
     request_max_body_size=None,
     tags=["audio"],
 )
-async def receive_upload(request: Request[Any, Any, Any], services: GivenServices) -> None:
+async def receive_upload(
+    request: Request[Any, Any, Any],
+    services: GivenServices,
+    key: Annotated[
+        str, PathParameter(description="From the upload URL.", examples=[Example(value="uploads/2b/2b9c.m4a")])
+    ],
+) -> None:
     """Send the raw bytes to the URL that was handed out, with the same Content-Type.
 
     It exists while the store is this machine's disk. The body goes there as it arrives, never into memory.
@@ -79,7 +90,7 @@ async def receive_upload(request: Request[Any, Any, Any], services: GivenService
     if services.receiver is None:
         raise NotFoundException
     await services.receiver.receive(
-        request.path_params["key"].lstrip("/"),
+        key.lstrip("/"),
         query=dict(request.query_params),
         content_type=request.headers.get("content-type"),
         content_length=request.content_length,

@@ -54,6 +54,11 @@ $style</head>
 """)
 _STYLE = '<link rel="stylesheet" href="/docs/assets/swagger-ui.css">\n'
 
+_RAW_BODY = {
+    "description": "The raw bytes of the file.",
+    "required": True,
+    "content": {"*/*": {"schema": {"type": "string", "format": "binary"}}},
+}
 _DESCRIPTION = """\
 Self-hosted, asynchronous audio to text: upload a recording, submit a job, watch it live.
 
@@ -128,6 +133,8 @@ def _document(handlers: Sequence[ControllerRouterHandler], version: str) -> dict
     document: dict[str, Any] = app.openapi_schema.to_schema()
     # The framework's schemas lose docstrings, and bounds inside optional fields; msgspec's have them.
     document["components"]["schemas"] |= _schemas()
+    if upload := document["paths"].get("/api/v1/audio/upload/{key}"):
+        upload["put"]["requestBody"] = _RAW_BODY
     return document
 
 
@@ -139,4 +146,9 @@ def _schemas() -> dict[str, Any]:
         if isinstance(kind, type) and issubclass(kind, msgspec.Struct) and kind.__module__ == module.__name__
     ]
     _, components = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
+    # A job's options mean what they mean in a request.
+    for shown, asked in (("TranscriptionOptions", "TranscribeRequest"), ("VadOptions", "VadChoice")):
+        for name, schema in components[shown]["properties"].items():
+            meaning = components[asked]["properties"][name]
+            schema |= {"description": meaning["description"], "examples": meaning["examples"]}
     return components

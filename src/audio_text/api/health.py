@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable
 
 from litestar import Response, get
+from litestar.openapi.datastructures import ResponseSpec
 
 from audio_text.api.dependencies import GivenServices
 from audio_text.api.dto import Alive, Dependency, Readiness
@@ -30,6 +31,7 @@ def alive() -> Alive:
     "/health/ready",
     summary="Can it work?",
     response_description="Every dependency answers.",
+    responses={503: ResponseSpec(Readiness, description="At least one does not.", generate_examples=False)},
     tags=["health"],
 )
 async def ready(services: GivenServices) -> Response[Readiness]:

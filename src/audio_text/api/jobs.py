@@ -6,12 +6,12 @@ from typing import Annotated, Any
 from urllib.parse import urlencode
 
 from litestar import Request, Response, get, post
-from litestar.datastructures import ResponseHeader
-from litestar.params import FromPath, JSONBody, QueryParameter
+from litestar.openapi.spec import Example
+from litestar.params import JSONBody, PathParameter, QueryParameter
 
 from audio_text.api.dependencies import GivenServices, GivenSettings
 from audio_text.api.dto import EmailAnswer, EmailRequest, JobView, TranscribeRequest, checked_job_id
-from audio_text.api.problems import documented
+from audio_text.api.problems import documented, documented_header
 from audio_text.api.request_log import request_id_of
 from audio_text.domain.job import Job, JobStatus
 from audio_text.errors import (
@@ -31,12 +31,17 @@ from audio_text.errors import (
 )
 from audio_text.services.submission import Submission
 
+JobId = Annotated[
+    str,
+    PathParameter(description="The job's id.", examples=[Example(value="3f0c3f4e-7d0b-4c56-8d3b-2a5f6f9f2b11")]),
+]
+
 
 @post(
     "/job/transcribe",
     summary="Submit a job",
     response_description="The job, pending.",
-    response_headers=[ResponseHeader(name="Location", description="Where to read it.", documentation_only=True)],
+    response_headers=[documented_header("Location", "Where to read it.")],
     responses=documented(
         InvalidRequestError,
         UnknownModelError,
@@ -76,10 +81,10 @@ async def transcribe(
     "/job/status/{job_id:str}",
     summary="Read a job",
     response_description="The job.",
-    responses=documented(JobNotFoundError, DatabaseUnavailableError),
+    responses=documented(InvalidRequestError, JobNotFoundError, DatabaseUnavailableError),
     tags=["jobs"],
 )
-async def read_job(job_id: FromPath[str], services: GivenServices) -> JobView:
+async def read_job(job_id: JobId, services: GivenServices) -> JobView:
     """Read one job, with its text once it is completed."""
     return JobView.of(await services.lifecycle.get(checked_job_id(job_id)))
 
@@ -88,9 +93,7 @@ async def read_job(job_id: FromPath[str], services: GivenServices) -> JobView:
     "/job/read",
     summary="List jobs",
     response_description="Jobs, newest first.",
-    response_headers=[
-        ResponseHeader(name="Link", description='The next page, rel="next", if there is one.', documentation_only=True)
-    ],
+    response_headers=[documented_header("Link", 'The next page, rel="next", if there is one.')],
     responses=documented(InvalidRequestError, DatabaseUnavailableError),
     tags=["jobs"],
 )
@@ -99,10 +102,22 @@ async def read_jobs(
     services: GivenServices,
     settings: GivenSettings,
     limit: Annotated[
-        int | None, QueryParameter(ge=1, description="Most jobs to list; the service has its own limit, too.")
+        int | None,
+        QueryParameter(
+            ge=1,
+            description="Most jobs to list; the service has its own limit, too.",
+            examples=[Example(value=20)],
+        ),
     ] = None,
-    cursor: Annotated[str | None, QueryParameter(description="Where to go on: from the Link header.")] = None,
-    status: Annotated[JobStatus | None, QueryParameter(description="Only jobs that stand so.")] = None,
+    cursor: Annotated[
+        str | None,
+        QueryParameter(
+            description="Where to go on: from the Link header.", examples=[Example(value="MjAzMC0wMS0wMSAx")]
+        ),
+    ] = None,
+    status: Annotated[
+        JobStatus | None, QueryParameter(description="Only jobs that stand so.", examples=[Example(value="completed")])
+    ] = None,
 ) -> Response[list[JobView]]:
     """List jobs, newest first, a page at a time."""
     size = min(limit or settings.job.list_limit, settings.job.list_limit)
@@ -123,7 +138,7 @@ async def read_jobs(
     responses=documented(InvalidRequestError, JobNotFoundError, DatabaseUnavailableError, MailUnavailableError),
     tags=["jobs"],
 )
-async def mail_transcript(job_id: FromPath[str], data: JSONBody[EmailRequest], services: GivenServices) -> EmailAnswer:
+async def mail_transcript(job_id: JobId, data: JSONBody[EmailRequest], services: GivenServices) -> EmailAnswer:
     """Send the text of a completed job to an address."""
     await services.delivery.mail_transcript(checked_job_id(job_id), to=data.email)
     return EmailAnswer(success=True, message=f"The transcript is on its way to {data.email}.")

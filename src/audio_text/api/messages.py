@@ -7,7 +7,6 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from audio_text.domain.job import Job, JobStatus
-from audio_text.domain.transcript import Segment
 from audio_text.services.live import LiveUpdate
 
 _SENTENCES = {
@@ -25,6 +24,31 @@ Timestamp = Annotated[datetime, Meta(description="When it was sent.", examples=[
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
     """Anything the server sends."""
+
+
+class WordView(msgspec.Struct, frozen=True, kw_only=True):
+    """One word, with its times in seconds of the recording."""
+
+    start: Annotated[float, Meta(description="Where it begins.", examples=[0.0])]
+    end: Annotated[float, Meta(description="Where it ends.", examples=[0.42])]
+    word: Annotated[str, Meta(description="The word, with the space before it.", examples=[" Good"])]
+    probability: Annotated[float, Meta(description="How sure that is, 0-1.", examples=[0.93])]
+
+
+class SegmentView(msgspec.Struct, frozen=True, kw_only=True):
+    """A stretch of speech, with Whisper's own scores for it; its times are seconds of the recording."""
+
+    id: Annotated[int, Meta(description="Counts from 0 without gaps.", examples=[0])]
+    seek: Annotated[int, Meta(description="The 10-ms frame at which its window began.", examples=[0])]
+    start: Annotated[float, Meta(description="Where it begins.", examples=[0.0])]
+    end: Annotated[float, Meta(description="Where it ends.", examples=[2.1])]
+    text: Annotated[str, Meta(description="What was said.", examples=[" Good morning."])]
+    tokens: Annotated[tuple[int, ...], Meta(description="Whisper's tokens.", examples=[[50364, 2205, 2446, 13, 50469]])]
+    temperature: Annotated[float, Meta(description="The temperature it was decoded at.", examples=[0.0])]
+    avg_logprob: Annotated[float, Meta(description="Mean log probability of its tokens.", examples=[-0.21])]
+    compression_ratio: Annotated[float, Meta(description="High means repetitive text.", examples=[1.1])]
+    no_speech_prob: Annotated[float, Meta(description="How likely nobody speaks, 0-1.", examples=[0.01])]
+    words: Annotated[tuple[WordView, ...] | None, Meta(description="Its words, if they were asked for.")] = None
 
 
 class Connected(Message, frozen=True, kw_only=True, tag="connected"):
@@ -46,7 +70,7 @@ class JobUpdateMessage(Message, frozen=True, kw_only=True, tag="job_update"):
     event_id: Annotated[
         str, Meta(description="Pass it as `last_event_id` when you come back.", examples=["1767268800000-0"])
     ]
-    segments: Annotated[tuple[Segment, ...], Meta(description="Segments that are new to this connection.")]
+    segments: Annotated[tuple[SegmentView, ...], Meta(description="Segments that are new to this connection.")]
     result: Annotated[str | UnsetType | None, Meta(description="Completed: the transcript.")] = UNSET
     language: Annotated[str | UnsetType | None, Meta(description="Completed: what was spoken.")] = UNSET
     language_probability: Annotated[float | UnsetType | None, Meta(description="Completed: how sure that is.")] = UNSET
@@ -64,7 +88,7 @@ class JobUpdateMessage(Message, frozen=True, kw_only=True, tag="job_update"):
             progress=update.progress,
             message=_SENTENCES.get(update.status) or f"Transcribing: {update.progress:.0f} % done.",
             event_id=told.event_id,
-            segments=update.segments,
+            segments=msgspec.convert(update.segments, tuple[SegmentView, ...], from_attributes=True),
         )
         if told.job is None or not update.status.is_terminal:
             return message

@@ -8,6 +8,7 @@ from urllib.parse import quote
 import msgspec
 import structlog
 from litestar import Request, Response
+from litestar.datastructures import ResponseHeader
 from litestar.exceptions import HTTPException
 from litestar.openapi.datastructures import ResponseSpec
 
@@ -76,6 +77,11 @@ def documented(*kinds: type[AudioTextError], **others: str) -> dict[int, Respons
         status: ResponseSpec(Problem, description="\n\n".join(lines), media_type=MEDIA_TYPE, generate_examples=False)
         for status, lines in sorted(sentences.items())
     }
+
+
+def documented_header(name: str, description: str) -> ResponseHeader:
+    """Say in the OpenAPI document that a response has this header; the route itself sets it."""
+    return ResponseHeader(name=name, value="", description=description, documentation_only=True)
 
 
 def _code(status: int) -> str:

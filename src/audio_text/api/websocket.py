@@ -12,10 +12,11 @@ import msgspec
 import structlog
 from litestar import WebSocket, websocket
 from litestar.exceptions import WebSocketDisconnect
-from litestar.params import FromPath, QueryParameter
+from litestar.params import QueryParameter
 
 from audio_text.api.dependencies import GivenServices, GivenSettings
 from audio_text.api.dto import checked_job_id
+from audio_text.api.jobs import JobId
 from audio_text.api.messages import Connected, ErrorMessage, JobUpdateMessage, Message, Ping, Pong
 from audio_text.errors import AudioTextError, JobNotFoundError, TransientError
 from audio_text.services.live import LiveService
@@ -53,7 +54,7 @@ class Close(Enum):
 async def follow_job(
     *,
     socket: WebSocket[Any, Any, Any],
-    job_id: FromPath[str],
+    job_id: JobId,
     services: GivenServices,
     settings: GivenSettings,
     last_event_id: Annotated[str | None, QueryParameter(description="The last `event_id` that was seen.")] = None,
