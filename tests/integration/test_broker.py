@@ -34,7 +34,7 @@ from services.redis import RedisServer
 NEVER_MS = 3_600_000
 """A heartbeat timeout so long that no consumer fetches without a reason during a test."""
 
-QUICK_MS = 1_500
+QUICK_MS = 1_000
 """A heartbeat timeout after which a test can wait for the dead to be noticed."""
 
 

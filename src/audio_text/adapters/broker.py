@@ -43,7 +43,7 @@ DELAYED_LIMIT = 1_000
 THREAD_STEP_MS = 250
 """How often an idle worker thread looks whether it should end; work reaches it at once in any case."""
 
-LISTEN_STEP_SECONDS = 0.5
+LISTEN_STEP_SECONDS = 0.25
 """How often the listener looks whether it should end."""
 
 RECONNECT_SECONDS = 1.0
