@@ -30,6 +30,7 @@ from redis.asyncio import Redis
 from redis.asyncio.client import Monitor
 from websockets.asyncio.client import connect
 
+from audio_text import logs
 from audio_text.bootstrap import open_resources
 from audio_text.domain.events import JobUpdate
 from audio_text.domain.job import Job, JobStatus
@@ -319,6 +320,7 @@ def _ms(seconds: Iterable[float]) -> str:
 
 
 async def main(arguments: argparse.Namespace) -> None:
+    logs.configure("warning", "console")
     async with running_stack() as clients:
         await overhead(clients, arguments.jobs)
         await costs(clients, arguments.repeats)
