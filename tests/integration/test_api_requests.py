@@ -202,7 +202,7 @@ async def test_the_api_stops_while_its_store_is_still_away(shared_api_settings: 
 
 @pytest.mark.parametrize("ending", ["silence", "disconnect"])
 async def test_a_body_that_stops_arriving_is_given_up(shared_api: Api, ending: str) -> None:
-    stalled = RequestLog(shared_api.app.asgi_handler, body_stall_seconds=0.05)
+    stalled = RequestLog(shared_api.app.asgi_handler._app, body_stall_seconds=0.05)
     messages: list[Any] = [{"type": "http.request", "body": b"{", "more_body": True}, {"type": "http.disconnect"}]
     sent: list[Any] = []
 

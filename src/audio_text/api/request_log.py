@@ -4,6 +4,7 @@ import asyncio
 import logging
 import re
 import time
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Any, cast
 from uuid import uuid4
@@ -16,6 +17,9 @@ HEADER = "X-Request-ID"
 BODY_STALL_SECONDS = 60.0
 """Longest wait for the next piece of a request body: the slowest uplink delivers something within it."""
 
+LINGER_SECONDS = 5.0
+"""How long the rest of a refused body is read and thrown away, so that the client gets to see the refusal."""
+
 _HEADER = HEADER.lower().encode()
 _VALID = re.compile(rb"[A-Za-z0-9_.:/+=@-]{1,128}")
 _PROBED = frozenset({"/", "/api/v1", "/health/live", "/health/ready"})
@@ -27,6 +31,37 @@ log = structlog.get_logger(__name__)
 def request_id_of(scope: Any) -> str:  # noqa: ANN401 -- litestar's scopes are a union of TypedDicts
     """Give the id of the request that a scope belongs to; empty outside of one."""
     return scope.get("state", {}).get("request_id", "")
+
+
+class _Body:
+    """A request's body as it arrives."""
+
+    def __init__(self, receive: Receive, stall_seconds: float) -> None:
+        self._receive = receive
+        self._stall_seconds = stall_seconds
+        self._is_complete = False
+
+    async def receive(self) -> Any:  # noqa: ANN401 -- ASGI's messages are a union of TypedDicts
+        """Give up on a body that stops arriving, be it by silence or by the client's end."""
+        if self._is_complete:
+            return await self._receive()
+        try:
+            async with asyncio.timeout(self._stall_seconds):
+                message = await self._receive()
+        except TimeoutError:
+            message = None
+        if message is None or message["type"] == "http.disconnect":
+            self._is_complete = True
+            raise HTTPException(status_code=HTTPStatus.REQUEST_TIMEOUT)
+        self._is_complete = not message.get("more_body", False)
+        return message
+
+    async def discard_rest(self) -> None:
+        """Read on for a while: a connection closed upon unread data is reset, and takes the answer with it."""
+        with suppress(TimeoutError, HTTPException):
+            async with asyncio.timeout(LINGER_SECONDS):
+                while not self._is_complete:
+                    await self.receive()
 
 
 class RequestLog:
@@ -42,11 +77,11 @@ class RequestLog:
         scope["state"]["request_id"] = request_id
         with structlog.contextvars.bound_contextvars(request_id=request_id):
             if scope["type"] == "http":
-                await self._serve(scope, _unstalled(receive, self._body_stall_seconds), send)
+                await self._serve(scope, _Body(receive, self._body_stall_seconds), send)
             else:
                 await self._app(scope, receive, send)
 
-    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _serve(self, scope: Scope, body: _Body, send: Send) -> None:
         started_at = time.perf_counter()
         status = 0
 
@@ -58,7 +93,7 @@ class RequestLog:
             await send(message)
 
         try:
-            await self._app(scope, receive, send_with_id)
+            await self._app(scope, body.receive, send_with_id)
         finally:
             log.log(
                 logging.DEBUG if scope["path"] in _PROBED else logging.INFO,
@@ -68,6 +103,8 @@ class RequestLog:
                 status=status,
                 duration_ms=round((time.perf_counter() - started_at) * 1_000, 1),
             )
+        if status >= HTTPStatus.BAD_REQUEST:
+            await body.discard_rest()
 
 
 def _asked_id(scope: Scope) -> str:
@@ -75,24 +112,3 @@ def _asked_id(scope: Scope) -> str:
         if name == _HEADER and _VALID.fullmatch(value):
             return value.decode()
     return ""
-
-
-def _unstalled(receive: Receive, stall_seconds: float) -> Receive:
-    """Give up on a body that stops arriving, be it by silence or by the client's end."""
-    is_complete = False
-
-    async def receive_in_time() -> Any:  # noqa: ANN401 -- ASGI's messages are a union of TypedDicts
-        nonlocal is_complete
-        if is_complete:
-            return await receive()
-        try:
-            async with asyncio.timeout(stall_seconds):
-                message = await receive()
-        except TimeoutError:
-            message = None
-        if message is None or message["type"] == "http.disconnect":
-            raise HTTPException(status_code=HTTPStatus.REQUEST_TIMEOUT)
-        is_complete = not message.get("more_body", False)
-        return message
-
-    return receive_in_time
