@@ -1,6 +1,6 @@
 """What the services need from the outside world, as Protocols. Adapters provide it; tests hold fakes to it."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from pathlib import Path
@@ -9,16 +9,16 @@ from typing import Protocol
 import msgspec
 
 from audio_text.domain.events import JobUpdate, Published
-from audio_text.domain.job import Completed, Failed, Job, JobStatus
+from audio_text.domain.job import AttemptEnd, AttemptRecord, Completed, Failed, Job, JobStatus
 from audio_text.domain.options import TranscriptionOptions
 from audio_text.domain.transcript import AudioFacts, Segment, TranscriptChunk
 
 
 class Claim(msgspec.Struct, frozen=True):
-    """The right to write on a job: this attempt of it, and no other."""
+    """The right to write on a job: this claim of it, and no other. `token` never comes back (`Job.claims`)."""
 
     job_id: str
-    attempt: int
+    token: int
 
 
 class JobRepository(Protocol):
@@ -43,10 +43,12 @@ class JobRepository(Protocol):
         ...
 
     async def claim(self, tier: str, *, owner: str, lease_seconds: float) -> Job | None:
-        """Take the tier's oldest job that may run: pending and available, or processing with its lease run out.
+        """Take a job of the tier that may run: pending and available, or processing with its lease run out.
 
-        It becomes processing, attempt + 1, leased to `owner`; started_at is set at the first attempt. Concurrent
-        callers never get the same job. None: nothing to do.
+        Highest priority first, then the oldest. It becomes processing, attempt + 1, claims + 1, leased to `owner`;
+        started_at is set at the first attempt. An attempt record begins, and an earlier one that never ended is
+        marked lost; `position` is the end of the last stored segment. Concurrent callers never get the same job.
+        None: nothing to do.
         """
         ...
 
@@ -74,8 +76,72 @@ class JobRepository(Protocol):
         """Move processing → failed, keeping segments and progress; False when the claim no longer holds."""
         ...
 
-    async def release(self, claim: Claim, *, delay_seconds: float, spend_attempt: bool) -> bool:
-        """Move processing → pending, claimable after the delay; gives the attempt back when it is not spent."""
+    async def release(self, claim: Claim, *, delay_seconds: float, reason: "Released") -> bool:
+        """Move processing → pending, claimable after the delay, with the attempt's end on record.
+
+        An attempt that was handed back is not spent. False when the claim no longer holds.
+        """
+        ...
+
+    async def cancel(self, job_id: str) -> Job:
+        """Move pending or processing → cancelled, keeping segments and progress; the job as it stands then.
+
+        Safe to repeat. Raises JobNotFoundError, and JobStateError naming the state of a completed or failed job.
+        """
+        ...
+
+    async def retry(self, job_id: str, *, again: "Again") -> Job:
+        """Move failed or cancelled → pending with its attempts reset; the job as it stands then.
+
+        Stored segments are kept to continue behind them, unless model or options change. A pending or processing job
+        that was retried already is returned as it is. Raises JobNotFoundError, JobStateError for a completed one.
+        """
+        ...
+
+    async def delete(self, job_id: str) -> Job | None:
+        """Remove the job with its segments and attempts, whatever its status; the job as it was, None if unknown."""
+        ...
+
+    async def attempts(self, job_id: str) -> list[AttemptRecord]:
+        """Every claim of the job so far, oldest first."""
+        ...
+
+    async def dead_letters(self, *, limit: int) -> list[Job]:
+        """Failed jobs that used up their attempts, newest first."""
+        ...
+
+    async def drop_dead_letter(self, job_id: str) -> bool:
+        """Take a job off the list of dead letters, leaving it failed; False when it is not on it."""
+        ...
+
+    async def end_exhausted(self, retries: Mapping[str, int]) -> list[Job]:
+        """Fail, as dead letters with code worker_lost, jobs whose lease ran out and whose attempts (by tier) are used up.
+
+        Returns them as they stand then.
+        """
+        ...
+
+    async def unannounced(self, *, seconds: float, limit: int) -> list[Job]:
+        """Jobs that ended more than `seconds` ago and whose terminal event is not known to be published."""
+        ...
+
+    async def mark_announced(self, job_ids: Sequence[str]) -> None:
+        """Remember that the terminal events of these jobs are published; a retry of a job forgets it."""
+        ...
+
+    async def expired(self, *, limit: int) -> list[Job]:
+        """Jobs that are over and whose expires_at has passed."""
+        ...
+
+    async def needed_objects(self, keys: Collection[str]) -> set[str]:
+        """Those of the keys that some job may still need: unfinished, or failed or cancelled and not expired."""
+        ...
+
+    def exclusively(self, purpose: str) -> AbstractAsyncContextManager[bool]:
+        """Hold the database-wide advisory lock of this purpose, if it is free: False when somebody else has it.
+
+        It is freed when the context ends, or with the process or its connection.
+        """
         ...
 
     async def is_object_needed(self, object_key: str, *, besides: str) -> bool:
@@ -85,6 +151,22 @@ class JobRepository(Protocol):
     async def check(self) -> None:
         """Raise DatabaseUnavailableError unless a query answers."""
         ...
+
+
+class Released(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a running attempt gives its job back: to be retried after a failure, or handed to another worker."""
+
+    end: AttemptEnd
+    error_code: str | None = None
+    error_message: str | None = None
+
+
+class Again(msgspec.Struct, frozen=True, kw_only=True):
+    """What a retried job runs with; None keeps what it had."""
+
+    whisper_model: str | None = None
+    tier: str | None = None
+    options: TranscriptionOptions | None = None
 
 
 class UploadTarget(msgspec.Struct, frozen=True, kw_only=True):

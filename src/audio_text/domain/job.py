@@ -30,13 +30,16 @@ LEGAL_TRANSITIONS: dict[JobStatus, frozenset[JobStatus]] = {
     JobStatus.failed: frozenset(),
     JobStatus.cancelled: frozenset(),
 }
+"""What workers and clients may do to a job; only an explicit retry takes a failed or cancelled one back to pending."""
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
     """A recording to be transcribed: one row of `transcription_job`.
 
     Times are aware UTC; `progress` is percent 0-100 of audio time; durations are seconds of audio.
-    `url` is the address of the upload without its signature. `attempt` counts claims.
+    `url` is the address of the upload without its signature. `claims` counts every claim and is the fencing token
+    of the newest; `attempt` counts only those that were spent, not those that a stopping worker gave back.
+    `priority`: higher goes first. `recomputed_seconds` is audio that was decoded again after a crash.
     """
 
     id: str
@@ -53,7 +56,12 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     update_date: datetime
     description: str | None = None
     request_id: str | None = None
+    priority: int = 0
     attempt: int = 0
+    claims: int = 0
+    recomputed_seconds: float = 0.0
+    is_dead_letter: bool = False
+    expires_at: datetime | None = None
     lease_owner: str | None = None
     lease_expires_at: datetime | None = None
     available_at: datetime | None = None
@@ -88,8 +96,37 @@ class Completed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Failed(msgspec.Struct, frozen=True, kw_only=True):
-    """How an attempt ends for good, with a stable code and a sentence for a person."""
+    """How an attempt ends for good, with a stable code and a sentence for a person.
+
+    A dead letter has used up its attempts: an operator may look at it and run it again.
+    """
 
     error_code: str
     error_message: str
     processing_time_seconds: float
+    is_dead_letter: bool = False
+
+
+class AttemptEnd(StrEnum):
+    """How one attempt at a job ended; `lost`: its worker went silent."""
+
+    completed = "completed"
+    failed = "failed"
+    retried = "retried"
+    handed_back = "handed_back"
+    cancelled = "cancelled"
+    lost = "lost"
+
+
+class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One claim of a job, from its beginning to its end; both `ended_at` and `end` are None while it runs."""
+
+    claim: int
+    attempt: int
+    owner: str
+    started_at: datetime
+    position: float
+    ended_at: datetime | None = None
+    end: AttemptEnd | None = None
+    error_code: str | None = None
+    error_message: str | None = None
