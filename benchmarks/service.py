@@ -157,7 +157,7 @@ async def costs(clients: Clients, repeats: int) -> None:
         await resources.jobs.add(job)
         claimed = await resources.jobs.claim(PARKED, owner="bench", lease_seconds=600)
         assert claimed is not None
-        claim = Claim(claimed.id, claimed.attempt)
+        claim = Claim(claimed.id, claimed.claims)
 
         async def submit(number: int) -> None:
             # Not to a tier that anybody works on: only the submit itself is to be counted.

@@ -115,9 +115,10 @@ class JobRepository(Protocol):
         ...
 
     async def end_exhausted(self, retries: Mapping[str, int]) -> list[Job]:
-        """Fail, as dead letters with code worker_lost, jobs whose lease ran out and whose attempts (by tier) are used up.
+        """Fail, as dead letters with code worker_lost, jobs whose lease ran out after their last attempt.
 
-        Returns them as they stand then.
+        `retries`: by tier, how many attempts beyond the first; jobs of other tiers are left alone. Returns the jobs
+        as they stand then.
         """
         ...
 

@@ -11,11 +11,11 @@ from msgspec.structs import replace
 
 from audio_text.adapters.database import PooledEngine, open_database
 from audio_text.adapters.repository import PiccoloJobRepository
-from audio_text.domain.job import Completed, Failed, Job, JobStatus
+from audio_text.domain.job import AttemptEnd, Completed, Failed, Job, JobStatus
 from audio_text.domain.options import Task, TranscriptionOptions, VadOptions
 from audio_text.domain.transcript import Word
-from audio_text.errors import JobNotFoundError
-from audio_text.ports import Claim, JobRepository
+from audio_text.errors import JobNotFoundError, JobStateError
+from audio_text.ports import Again, Claim, JobRepository, Released
 from factories import make_chunk, make_job, make_segment
 from fakes.repository import FakeJobRepository
 from services.database import Database
@@ -32,6 +32,8 @@ COMPLETED = Completed(
     language_probability=0.9,
 )
 FAILED = Failed(error_code="invalid_audio", error_message="Not an audio file.", processing_time_seconds=0.5)
+RETRIED = Released(end=AttemptEnd.retried, error_code="store_unavailable", error_message="Not just now.")
+HANDED_BACK = Released(end=AttemptEnd.handed_back)
 MOVES = ["extend_lease", "record", "complete", "fail", "release"]
 
 
@@ -153,13 +155,25 @@ class JobRepositoryContract:
         claims = [await world.jobs.claim(TIER, owner="w", lease_seconds=HOUR_SECONDS) for _ in range(3)]
         assert [job and job.id for job in claims] == [older, younger, None]
 
+    async def test_a_claim_takes_the_highest_priority_first_and_then_the_oldest(self, world: World) -> None:
+        now = datetime.now(UTC)
+        ages = {"low": (-3, 9), "usual": (0, 5), "younger": (0, 4), "high": (7, 1), "busy": (9, 3)}
+        jobs = {
+            name: await _add(world, priority=priority, creation_date=now - timedelta(hours=hours))
+            for name, (priority, hours) in ages.items()
+        }
+        claims = [await world.jobs.claim(TIER, owner="w", lease_seconds=HOUR_SECONDS) for _ in range(5)]
+        expected = ["busy", "high", "usual", "younger", "low"]
+        assert [job and job.id for job in claims] == [jobs[name] for name in expected]
+
     async def test_a_claimed_job_is_processing_leased_and_started(self, world: World) -> None:
         job_id = await _add(world)
         before = await world.jobs.get(job_id)
         job = await world.jobs.claim(TIER, owner="worker-7", lease_seconds=HOUR_SECONDS)
         assert job is not None
         assert job == await world.jobs.get(job_id)
-        assert (job.status, job.attempt, job.lease_owner) == (JobStatus.processing, 1, "worker-7")
+        assert (job.status, job.attempt, job.claims) == (JobStatus.processing, 1, 1)
+        assert job.lease_owner == "worker-7"
         assert job.started_at is not None
         assert job.lease_expires_at is not None
         assert job.lease_expires_at - job.started_at == timedelta(hours=1)
@@ -309,24 +323,33 @@ class JobRepositoryContract:
         assert (job.lease_owner, job.lease_expires_at) == (None, None)
         assert len(await world.jobs.segments(job_id)) == 1
 
-    @pytest.mark.parametrize(("spend_attempt", "next_attempt"), [(True, 2), (False, 1)])
-    async def test_a_released_job_can_be_claimed_again(
-        self, world: World, *, spend_attempt: bool, next_attempt: int
-    ) -> None:
+    @pytest.mark.parametrize(("reason", "next_attempt"), [(RETRIED, 2), (HANDED_BACK, 1)], ids=["retried", "handed"])
+    async def test_a_released_job_can_be_claimed_again(self, world: World, reason: Released, next_attempt: int) -> None:
         job_id = await _add(world)
         claim = await _claim(world)
         assert await world.jobs.record(claim, make_chunk(make_segment(), position=4.0, duration=10.0))
-        assert await world.jobs.release(claim, delay_seconds=0.0, spend_attempt=spend_attempt)
+        assert await world.jobs.release(claim, delay_seconds=0.0, reason=reason)
         job = await world.jobs.get(job_id)
-        assert (job.status, job.attempt) == (JobStatus.pending, next_attempt - 1)
+        assert (job.status, job.attempt, job.claims) == (JobStatus.pending, next_attempt - 1, 1)
         assert (job.lease_owner, job.lease_expires_at) == (None, None)
         assert job.progress == 40.0
-        assert await _claim(world) == Claim(job_id=job_id, attempt=next_attempt)
+        assert await _claim(world) == Claim(job_id=job_id, token=2)
+        assert (await world.jobs.get(job_id)).attempt == next_attempt
         assert len(await world.jobs.segments(job_id)) == 1
+
+    @pytest.mark.parametrize("move", MOVES)
+    async def test_a_claim_that_was_given_back_cannot_write_on_the_next_one(self, world: World, move: str) -> None:
+        await _add(world)
+        first = await _claim(world)
+        assert await world.jobs.release(first, delay_seconds=0.0, reason=HANDED_BACK)
+        second = await world.jobs.claim(TIER, owner="other", lease_seconds=HOUR_SECONDS)
+        assert second is not None
+        assert second.attempt == 1
+        await _assert_refused(world, move, first)
 
     async def test_a_job_released_for_later_waits(self, world: World) -> None:
         job_id = await _add(world)
-        assert await world.jobs.release(await _claim(world), delay_seconds=HOUR_SECONDS, spend_attempt=True)
+        assert await world.jobs.release(await _claim(world), delay_seconds=HOUR_SECONDS, reason=RETRIED)
         assert await world.jobs.claim(TIER, owner="w", lease_seconds=1) is None
         available_at = (await world.jobs.get(job_id)).available_at
         assert available_at is not None
@@ -344,22 +367,333 @@ class JobRepositoryContract:
 
     @pytest.mark.parametrize("move", MOVES)
     @pytest.mark.parametrize("other", [-1, 1])
-    async def test_a_worker_changes_nothing_in_a_job_that_is_at_another_attempt(
+    async def test_a_worker_changes_nothing_in_a_job_that_is_at_another_claim(
         self, world: World, move: str, other: int
     ) -> None:
         await _add(world)
         claim = await _claim(world)
-        await _assert_refused(world, move, replace(claim, attempt=claim.attempt + other))
+        await _assert_refused(world, move, replace(claim, token=claim.token + other))
 
     @pytest.mark.parametrize("move", MOVES)
     async def test_an_unknown_job_cannot_be_moved(self, world: World, move: str) -> None:
-        assert not await _move(world, move, Claim(job_id="nobody", attempt=1))
+        assert not await _move(world, move, Claim(job_id="nobody", token=1))
 
     async def test_of_many_ends_of_one_job_one_counts(self, world: World) -> None:
         await _add(world)
         claim = await _claim(world)
         ends = await asyncio.gather(*(_move(world, move, claim) for move in ("complete", "fail", "release") * 3))
         assert sum(ends) == 1
+        [record] = await world.jobs.attempts(claim.job_id)
+        assert record.end in {AttemptEnd.completed, AttemptEnd.failed, AttemptEnd.handed_back}
+
+    async def test_every_claim_is_on_record_with_its_end(self, world: World) -> None:
+        job_id = await _add(world)
+        assert await world.jobs.attempts(job_id) == []
+        first = await _claim(world)
+        [running] = await world.jobs.attempts(job_id)
+        assert (running.claim, running.attempt, running.owner, running.position) == (1, 1, "worker", 0.0)
+        assert (running.ended_at, running.end) == (None, None)
+        assert await world.jobs.record(first, make_chunk(make_segment(end=2.5)))
+        assert await world.jobs.release(first, delay_seconds=0.0, reason=HANDED_BACK)
+        assert await world.jobs.release(await _claim(world), delay_seconds=0.0, reason=RETRIED)
+        await _claim(world, lease_seconds=0.0)
+        assert await world.jobs.fail(await _claim(world), FAILED)
+        records = await world.jobs.attempts(job_id)
+        assert [(record.claim, record.attempt, record.end) for record in records] == [
+            (1, 1, AttemptEnd.handed_back),
+            (2, 1, AttemptEnd.retried),
+            (3, 2, AttemptEnd.lost),
+            (4, 3, AttemptEnd.failed),
+        ]
+        assert [record.position for record in records] == [0.0, 2.5, 2.5, 2.5]
+        assert [(record.error_code, record.error_message) for record in records] == [
+            (None, None),
+            ("store_unavailable", "Not just now."),
+            (None, None),
+            ("invalid_audio", "Not an audio file."),
+        ]
+        assert all(record.ended_at and record.ended_at >= record.started_at for record in records)
+
+    async def test_a_completed_attempt_is_on_record(self, world: World) -> None:
+        job_id = await _add(world)
+        assert await world.jobs.complete(await _claim(world), COMPLETED)
+        assert await _ends(world, job_id) == [AttemptEnd.completed]
+
+    async def test_audio_that_a_lost_worker_had_reached_beyond_its_last_segment_is_decoded_again(
+        self, world: World
+    ) -> None:
+        job_id = await _add(world)
+        first = await _claim(world, lease_seconds=0.0)
+        assert await world.jobs.record(first, make_chunk(make_segment(end=2.0), position=5.0, duration=10.0))
+        second = await _claim(world)
+        assert (await world.jobs.get(job_id)).recomputed_seconds == 3.0
+        assert await world.jobs.record(second, make_chunk(make_segment(1, end=9.0), position=9.0, duration=10.0))
+        assert await world.jobs.release(second, delay_seconds=0.0, reason=HANDED_BACK)
+        await _claim(world, lease_seconds=0.0)
+        await _claim(world)
+        assert (await world.jobs.get(job_id)).recomputed_seconds == 3.0
+
+    async def test_a_worker_that_was_lost_before_it_said_anything_costs_no_audio(self, world: World) -> None:
+        job_id = await _add(world)
+        await _claim(world, lease_seconds=0.0)
+        await _claim(world)
+        assert (await world.jobs.get(job_id)).recomputed_seconds == 0.0
+
+    async def test_a_waiting_job_is_cancelled_at_once(self, world: World) -> None:
+        job_id = await _add(world)
+        job = await world.jobs.cancel(job_id)
+        assert job == await world.jobs.get(job_id)
+        assert job.status is JobStatus.cancelled
+        assert job.finished_at is not None
+        assert await world.jobs.claim(TIER, owner="w", lease_seconds=1) is None
+        assert await world.jobs.attempts(job_id) == []
+
+    @pytest.mark.parametrize("move", MOVES)
+    async def test_a_running_job_is_cancelled_under_its_worker_and_keeps_what_was_transcribed(
+        self, world: World, move: str
+    ) -> None:
+        job_id = await _add(world)
+        claim = await _claim(world)
+        assert await world.jobs.record(claim, make_chunk(make_segment(), position=4.0, duration=10.0))
+        job = await world.jobs.cancel(job_id)
+        assert (job.status, job.progress) == (JobStatus.cancelled, 40.0)
+        assert (job.lease_owner, job.lease_expires_at) == (None, None)
+        assert not await _move(world, move, claim)
+        assert await world.jobs.get(job_id) == job
+        assert await world.jobs.segments(job_id) == [make_segment()]
+        assert await _ends(world, job_id) == [AttemptEnd.cancelled]
+
+    async def test_cancelling_again_changes_nothing(self, world: World) -> None:
+        job_id = await _add(world)
+        job = await world.jobs.cancel(job_id)
+        assert await world.jobs.cancel(job_id) == job
+
+    @pytest.mark.parametrize(("move", "state"), [("complete", "completed"), ("fail", "failed")])
+    async def test_a_job_that_is_over_cannot_be_cancelled(self, world: World, move: str, state: str) -> None:
+        claim = await _claim_of(world, await _add(world))
+        assert await _move(world, move, claim)
+        before = await world.jobs.get(claim.job_id)
+        with pytest.raises(JobStateError, match=state):
+            await world.jobs.cancel(claim.job_id)
+        assert await world.jobs.get(claim.job_id) == before
+
+    async def test_a_job_that_is_not_there_cannot_be_cancelled_or_retried(self, world: World) -> None:
+        for job_id in ("nobody", "\0"):
+            with pytest.raises(JobNotFoundError):
+                await world.jobs.cancel(job_id)
+            with pytest.raises(JobNotFoundError):
+                await world.jobs.retry(job_id, again=Again())
+
+    async def test_a_job_that_is_cancelled_while_it_is_claimed_has_one_end(self, world: World) -> None:
+        for _ in range(12):
+            job_id = await _add(world)
+            claimed, *cancelled = await asyncio.gather(
+                world.jobs.claim(TIER, owner="w", lease_seconds=HOUR_SECONDS),
+                *(world.jobs.cancel(job_id) for _ in range(4)),
+            )
+            assert {job.status for job in cancelled} == {JobStatus.cancelled}
+            assert (await world.jobs.get(job_id)).status is JobStatus.cancelled
+            assert await _ends(world, job_id) == ([] if claimed is None else [AttemptEnd.cancelled])
+
+    @pytest.mark.parametrize("end", ["fail", "cancel"])
+    async def test_a_retried_job_waits_again_and_continues_behind_its_last_segment(
+        self, world: World, end: str
+    ) -> None:
+        job_id = await _add(world, creation_date=datetime.now(UTC) - timedelta(hours=1))
+        claim = await _claim(world)
+        assert await world.jobs.record(claim, make_chunk(make_segment(end=2.0), position=4.0, duration=10.0))
+        before = await world.jobs.get(job_id)
+        assert await _end(world, end, claim)
+        job = await world.jobs.retry(job_id, again=Again())
+        assert job == await world.jobs.get(job_id)
+        kept = ("creation_date", "progress", "duration", "language", "options", "whisper_model", "tier")
+        assert [getattr(job, name) for name in kept] == [getattr(before, name) for name in kept]
+        assert (job.status, job.attempt, job.claims) == (JobStatus.pending, 0, 1)
+        forgotten = ("error_code", "error_message", "finished_at", "started_at", "processing_time_seconds")
+        assert [getattr(job, name) for name in forgotten] == [None] * 5
+        assert await world.jobs.overdue(seconds=60) == {}
+        assert await _claim(world) == Claim(job_id, 2)
+        assert not await world.jobs.record(claim, make_chunk(make_segment()))
+        assert [record.position for record in await world.jobs.attempts(job_id)] == [0.0, 2.0]
+
+    @pytest.mark.parametrize(
+        ("again", "is_new"),
+        [
+            (Again(whisper_model="large-v3", tier="audio_large"), True),
+            (Again(options=TranscriptionOptions(language="de")), True),
+            (Again(whisper_model="demo", options=TranscriptionOptions()), False),
+            (Again(tier="audio_large"), False),
+        ],
+        ids=["model", "options", "same", "tier"],
+    )
+    async def test_a_retry_with_another_model_or_options_begins_anew(
+        self, world: World, again: Again, *, is_new: bool
+    ) -> None:
+        job_id = await _add(world)
+        claim = await _claim(world)
+        assert await world.jobs.record(claim, make_chunk(make_segment(), position=4.0, duration=10.0))
+        assert await world.jobs.fail(claim, FAILED)
+        job = await world.jobs.retry(job_id, again=again)
+        assert job.whisper_model == (again.whisper_model or "demo")
+        assert (job.tier, job.options) == (again.tier or TIER, again.options or TranscriptionOptions())
+        news = (job.progress, job.duration, job.duration_after_vad, job.language, job.language_probability)
+        assert news == ((0.0, None, None, None, None) if is_new else (40.0, 10.0, 10.0, "en", 0.99))
+        assert len(await world.jobs.segments(job_id)) == (0 if is_new else 1)
+
+    async def test_retrying_again_changes_nothing(self, world: World) -> None:
+        job_id = await _add(world)
+        await world.jobs.cancel(job_id)
+        job = await world.jobs.retry(job_id, again=Again())
+        assert await world.jobs.retry(job_id, again=Again(whisper_model="other")) == job
+        await _claim(world)
+        assert (await world.jobs.retry(job_id, again=Again())).status is JobStatus.processing
+
+    async def test_of_many_retries_at_once_one_counts(self, world: World) -> None:
+        job_id = await _add(world)
+        await world.jobs.cancel(job_id)
+        jobs = await asyncio.gather(*(world.jobs.retry(job_id, again=Again()) for _ in range(5)))
+        assert {(job.status, job.available_at) for job in jobs} == {(JobStatus.pending, jobs[0].available_at)}
+
+    async def test_a_completed_job_cannot_be_retried(self, world: World) -> None:
+        job_id = await _add(world)
+        assert await world.jobs.complete(await _claim(world), COMPLETED)
+        before = await world.jobs.get(job_id)
+        with pytest.raises(JobStateError, match="completed"):
+            await world.jobs.retry(job_id, again=Again(options=TranscriptionOptions(language="de")))
+        assert await world.jobs.get(job_id) == before
+
+    async def test_a_deleted_job_is_gone_with_all_it_had(self, world: World) -> None:
+        job_id, other = await _add(world), await _add(world, tier="audio_large")
+        claim = await _claim(world)
+        assert await world.jobs.record(claim, make_chunk(make_segment()))
+        before = await world.jobs.get(job_id)
+        assert await world.jobs.delete(job_id) == before
+        assert await world.jobs.delete(job_id) is None
+        with pytest.raises(JobNotFoundError):
+            await world.jobs.get(job_id)
+        assert await world.jobs.segments(job_id) == []
+        assert await world.jobs.attempts(job_id) == []
+        for move in MOVES:
+            assert not await _move(world, move, claim)
+        assert [job.id for job in await world.jobs.recent(limit=9)] == [other]
+
+    async def test_dead_letters_are_listed_newest_first_until_they_are_dropped_or_retried(self, world: World) -> None:
+        dead = []
+        for _ in range(3):
+            dead.append(await _add(world))
+            assert await world.jobs.fail(await _claim(world), replace(FAILED, is_dead_letter=True))
+        await _add(world)
+        assert await world.jobs.fail(await _claim(world), FAILED)
+        assert [job.id for job in await world.jobs.dead_letters(limit=9)] == dead[::-1]
+        assert [job.id for job in await world.jobs.dead_letters(limit=2)] == dead[:0:-1]
+        assert await world.jobs.drop_dead_letter(dead[0])
+        assert not await world.jobs.drop_dead_letter(dead[0])
+        assert (await world.jobs.get(dead[0])).status is JobStatus.failed
+        assert not (await world.jobs.retry(dead[1], again=Again())).is_dead_letter
+        assert [job.id for job in await world.jobs.dead_letters(limit=9)] == [dead[2]]
+        assert not await world.jobs.drop_dead_letter("nobody")
+
+    async def test_a_job_whose_last_worker_was_lost_is_a_dead_letter(self, world: World) -> None:
+        job_id = await _add(world)
+        claim = await _claim(world, lease_seconds=0.0)
+        assert await world.jobs.end_exhausted({TIER: 1}) == []
+        assert await world.jobs.end_exhausted({"audio_large": 0}) == []
+        [job] = await world.jobs.end_exhausted({TIER: 0, "audio_large": 5})
+        assert job == await world.jobs.get(job_id)
+        assert (job.status, job.error_code, job.is_dead_letter) == (JobStatus.failed, "worker_lost", True)
+        assert job.error_message
+        assert job.finished_at is not None
+        assert (job.lease_owner, job.lease_expires_at) == (None, None)
+        assert await world.jobs.end_exhausted({TIER: 0}) == []
+        assert not await world.jobs.complete(claim, COMPLETED)
+        assert await _ends(world, job_id) == [AttemptEnd.lost]
+
+    async def test_a_job_whose_worker_still_beats_or_that_waits_is_not_ended(self, world: World) -> None:
+        await _add(world)
+        claim = await _claim(world)
+        assert await world.jobs.end_exhausted({TIER: 0}) == []
+        assert await world.jobs.release(claim, delay_seconds=0.0, reason=RETRIED)
+        assert await world.jobs.end_exhausted({TIER: 0}) == []
+
+    async def test_of_many_sweeps_at_once_one_ends_a_job(self, world: World) -> None:
+        added = {await _add(world) for _ in range(6)}
+        for _ in added:
+            await _claim(world)
+        for job_id in added:
+            await world.overwrite(job_id, lease_expires_at=datetime.now(UTC) - timedelta(seconds=1))
+        swept = await asyncio.gather(*(world.jobs.end_exhausted({TIER: 0}) for _ in range(4)))
+        assert sorted(job.id for jobs in swept for job in jobs) == sorted(added)
+
+    async def test_an_end_is_unannounced_until_somebody_says_it_is_not(self, world: World) -> None:
+        ended = []
+        for end in ("complete", "fail", "cancel"):
+            claim = await _claim_of(world, await _add(world))
+            assert await _end(world, end, claim)
+            ended.append(claim.job_id)
+        ended.append(await _add(world))
+        await _claim(world, lease_seconds=0.0)
+        await world.jobs.end_exhausted({TIER: 0})
+        await _add(world)
+        assert [job.id for job in await world.jobs.unannounced(seconds=0.0, limit=9)] == ended
+        assert [job.id for job in await world.jobs.unannounced(seconds=0.0, limit=2)] == ended[:2]
+        assert await world.jobs.unannounced(seconds=60.0, limit=9) == []
+        before = [await world.jobs.get(job_id) for job_id in ended]
+        await world.jobs.mark_announced([*ended[1:], "nobody"])
+        await world.jobs.mark_announced([])
+        assert [job.id for job in await world.jobs.unannounced(seconds=0.0, limit=9)] == ended[:1]
+        assert [await world.jobs.get(job_id) for job_id in ended] == before
+
+    async def test_a_retry_forgets_that_the_end_was_announced(self, world: World) -> None:
+        job_id = await _add(world)
+        await world.jobs.cancel(job_id)
+        await world.jobs.mark_announced([job_id])
+        await world.jobs.retry(job_id, again=Again())
+        assert await world.jobs.unannounced(seconds=0.0, limit=9) == []
+        await world.jobs.mark_announced([job_id])  # late news of the first end
+        await world.jobs.cancel(job_id)
+        assert [job.id for job in await world.jobs.unannounced(seconds=0.0, limit=9)] == [job_id]
+
+    async def test_jobs_that_are_over_expire(self, world: World) -> None:
+        now = datetime.now(UTC)
+        past = [now - timedelta(hours=hours) for hours in (1, 3, 2)]
+        jobs = [await _add(world, expires_at=date) for date in past]
+        for job_id in jobs:
+            await world.jobs.cancel(job_id)
+        await world.jobs.cancel(await _add(world, expires_at=now + timedelta(hours=1)))
+        await world.jobs.cancel(await _add(world))
+        await _add(world, expires_at=past[0])
+        assert [job.id for job in await world.jobs.expired(limit=9)] == [jobs[1], jobs[2], jobs[0]]
+        assert [job.id for job in await world.jobs.expired(limit=1)] == [jobs[1]]
+
+    async def test_objects_are_needed_while_a_job_may_still_be_run(self, world: World) -> None:
+        past = datetime.now(UTC) - timedelta(hours=1)
+        keys = {
+            "pending": {},
+            "processing": {"expires_at": past},
+            "failed": {"expires_at": datetime.now(UTC) + timedelta(hours=1)},
+            "cancelled": {},
+            "completed": {},
+        }
+        for status, fields in keys.items():
+            job_id = await _add(world, object_key=status, **fields)
+            await world.overwrite(job_id, status=JobStatus(status))
+        await world.overwrite(await _add(world, object_key="over", expires_at=past), status=JobStatus.failed)
+        asked = [*keys, "over", "nobody's", "\0"]
+        assert await world.jobs.needed_objects(asked) == {"pending", "processing", "failed", "cancelled"}
+        assert await world.jobs.needed_objects(["failed", "completed"]) == {"failed"}
+        assert await world.jobs.needed_objects([]) == set()
+
+    async def test_one_at_a_time_works_exclusively(self, world: World) -> None:
+        async with world.jobs.exclusively("sweep") as first, world.jobs.exclusively("sweep") as second:
+            assert (first, second) == (True, False)
+            async with world.jobs.exclusively("other") as other:
+                assert other
+            async with world.jobs.exclusively("sweep") as third:
+                assert not third
+        with pytest.raises(ZeroDivisionError):
+            await _fail_exclusively(world)
+        async with world.jobs.exclusively("sweep") as afterwards:
+            assert afterwards
 
     async def test_an_object_is_needed_while_another_job_wants_it(self, world: World) -> None:
         first, second = await _add(world, object_key="k"), await _add(world, object_key="k", tier="audio_large")
@@ -399,7 +733,29 @@ async def _add(world: World, **fields: object) -> str:
 async def _claim(world: World, *, lease_seconds: float = HOUR_SECONDS) -> Claim:
     job = await world.jobs.claim(TIER, owner="worker", lease_seconds=lease_seconds)
     assert job is not None
-    return Claim(job_id=job.id, attempt=job.attempt)
+    return Claim(job_id=job.id, token=job.claims)
+
+
+async def _claim_of(world: World, job_id: str) -> Claim:
+    claim = await _claim(world)
+    assert claim.job_id == job_id
+    return claim
+
+
+async def _ends(world: World, job_id: str) -> list[AttemptEnd | None]:
+    return [record.end for record in await world.jobs.attempts(job_id)]
+
+
+async def _end(world: World, end: str, claim: Claim) -> bool:
+    if end == "cancel":
+        return (await world.jobs.cancel(claim.job_id)).status is JobStatus.cancelled
+    return await _move(world, end, claim)
+
+
+async def _fail_exclusively(world: World) -> None:
+    async with world.jobs.exclusively("sweep") as is_ours:
+        assert is_ours
+        _ = 1 / 0
 
 
 async def _move(world: World, move: str, claim: Claim) -> bool:
@@ -413,7 +769,7 @@ async def _move(world: World, move: str, claim: Claim) -> bool:
         case "fail":
             return await world.jobs.fail(claim, FAILED)
         case _:
-            return await world.jobs.release(claim, delay_seconds=0.0, spend_attempt=False)
+            return await world.jobs.release(claim, delay_seconds=0.0, reason=HANDED_BACK)
 
 
 async def _assert_refused(world: World, move: str, claim: Claim) -> None:

@@ -1,5 +1,7 @@
 """The table of jobs in memory, held to the same contract as the real one."""
 
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
@@ -7,13 +9,14 @@ import msgspec
 from msgspec.structs import replace
 
 from audio_text.adapters.rows import storable
-from audio_text.domain.job import Completed, Failed, Job, JobStatus
+from audio_text.domain.job import AttemptEnd, AttemptRecord, Completed, Failed, Job, JobStatus
 from audio_text.domain.transcript import Segment, TranscriptChunk
-from audio_text.errors import DatabaseUnavailableError, JobNotFoundError
-from audio_text.ports import Claim
+from audio_text.errors import DatabaseUnavailableError, JobNotFoundError, JobStateError, WorkerLostError
+from audio_text.ports import Again, Claim, Released
 
-Row = TypeVar("Row", Job, Segment)
+Row = TypeVar("Row", Job, Segment, AttemptRecord)
 UNFINISHED = (JobStatus.pending, JobStatus.processing)
+RETRYABLE = (JobStatus.failed, JobStatus.cancelled)
 
 
 class FakeJobRepository:
@@ -23,6 +26,9 @@ class FakeJobRepository:
         self.jobs: dict[str, Job] = {}
         self.is_down = False
         self._segments: dict[str, dict[int, Segment]] = {}
+        self._attempts: dict[str, dict[int, AttemptRecord]] = {}
+        self._unannounced: set[str] = set()
+        self._held: set[str] = set()
 
     async def add(self, job: Job) -> None:
         await self.check()
@@ -54,18 +60,33 @@ class FakeJobRepository:
     async def claim(self, tier: str, *, owner: str, lease_seconds: float) -> Job | None:
         await self.check()
         now = datetime.now(UTC)
-        for job in sorted(self.jobs.values(), key=_age):
+        for job in sorted(self.jobs.values(), key=lambda job: (-job.priority, *_age(job))):
             due = job.lease_expires_at or job.available_at or now
             if job.tier == tier and job.status in UNFINISHED and due <= now:
-                return self.overwrite(
-                    job.id,
-                    status=JobStatus.processing,
-                    attempt=job.attempt + 1,
-                    lease_owner=owner,
-                    lease_expires_at=now + timedelta(seconds=lease_seconds),
-                    started_at=job.started_at or now,
-                )
+                return self._take(job, now, owner=owner, lease_seconds=lease_seconds)
         return None
+
+    def _take(self, job: Job, now: datetime, *, owner: str, lease_seconds: float) -> Job:
+        stored = self._segments.get(job.id, {})
+        position = stored[max(stored)].end if stored else 0.0
+        is_lost = job.status is JobStatus.processing
+        again = max(job.progress * (job.duration or 0.0) / 100 - position, 0.0) if is_lost else 0.0
+        if is_lost:
+            self._close(job.id, AttemptEnd.lost)
+        taken = self.overwrite(
+            job.id,
+            status=JobStatus.processing,
+            attempt=job.attempt + 1,
+            claims=job.claims + 1,
+            recomputed_seconds=job.recomputed_seconds + again,
+            lease_owner=owner,
+            lease_expires_at=now + timedelta(seconds=lease_seconds),
+            started_at=job.started_at or now,
+        )
+        self._attempts.setdefault(job.id, {})[taken.claims] = AttemptRecord(
+            claim=taken.claims, attempt=taken.attempt, owner=owner, started_at=now, position=position
+        )
+        return taken
 
     async def overdue(self, *, seconds: float) -> dict[str, int]:
         await self.check()
@@ -100,6 +121,7 @@ class FakeJobRepository:
     async def complete(self, claim: Claim, outcome: Completed) -> bool:
         return await self._end(
             claim,
+            Released(end=AttemptEnd.completed),
             status=JobStatus.completed,
             progress=100.0,
             result_text=outcome.result_text,
@@ -116,21 +138,142 @@ class FakeJobRepository:
     async def fail(self, claim: Claim, outcome: Failed) -> bool:
         return await self._end(
             claim,
+            Released(end=AttemptEnd.failed, error_code=outcome.error_code, error_message=outcome.error_message),
             status=JobStatus.failed,
             error_code=outcome.error_code,
             error_message=outcome.error_message,
             processing_time_seconds=outcome.processing_time_seconds,
+            is_dead_letter=outcome.is_dead_letter,
         )
 
-    async def release(self, claim: Claim, *, delay_seconds: float, spend_attempt: bool) -> bool:
-        return await self._write(
+    async def release(self, claim: Claim, *, delay_seconds: float, reason: Released) -> bool:
+        attempt = self.jobs[claim.job_id].attempt if claim.job_id in self.jobs else 0
+        written = await self._write(
             claim,
             status=JobStatus.pending,
-            attempt=claim.attempt if spend_attempt else claim.attempt - 1,
+            attempt=attempt - 1 if reason.end is AttemptEnd.handed_back else attempt,
             available_at=datetime.now(UTC) + timedelta(seconds=delay_seconds),
             lease_owner=None,
             lease_expires_at=None,
         )
+        if written:
+            self._close(claim.job_id, reason.end, reason)
+        return written
+
+    async def cancel(self, job_id: str) -> Job:
+        job = await self.get(job_id)
+        if job.status in UNFINISHED:
+            self._close(job_id, AttemptEnd.cancelled)
+            return self._finish(job_id, status=JobStatus.cancelled)
+        if job.status is not JobStatus.cancelled:
+            raise JobStateError(f"The job is {job.status.value}: there is nothing left to cancel.")
+        return job
+
+    async def retry(self, job_id: str, *, again: Again) -> Job:
+        job = await self.get(job_id)
+        if job.status is JobStatus.completed:
+            raise JobStateError("The job is completed: submit the recording again to transcribe it in another way.")
+        if job.status not in RETRYABLE:
+            return job
+        chosen = _storable(
+            replace(
+                job,
+                whisper_model=again.whisper_model or job.whisper_model,
+                tier=again.tier or job.tier,
+                options=again.options or job.options,
+            )
+        )
+        if (chosen.whisper_model, chosen.options) != (job.whisper_model, job.options):
+            self._segments.pop(job_id, None)
+            unknown = dict.fromkeys(("duration", "duration_after_vad", "language", "language_probability"))
+            chosen = replace(chosen, progress=0.0, **unknown)
+        self.jobs[job_id] = chosen
+        self._unannounced.discard(job_id)
+        return self.overwrite(
+            job_id,
+            status=JobStatus.pending,
+            attempt=0,
+            available_at=datetime.now(UTC),
+            started_at=None,
+            finished_at=None,
+            processing_time_seconds=None,
+            error_code=None,
+            error_message=None,
+            is_dead_letter=False,
+        )
+
+    async def delete(self, job_id: str) -> Job | None:
+        await self.check()
+        self._segments.pop(job_id, None)
+        self._attempts.pop(job_id, None)
+        self._unannounced.discard(job_id)
+        return self.jobs.pop(job_id, None)
+
+    async def attempts(self, job_id: str) -> list[AttemptRecord]:
+        await self.check()
+        return list(self._attempts.get(job_id, {}).values())
+
+    async def dead_letters(self, *, limit: int) -> list[Job]:
+        await self.check()
+        return sorted((job for job in self.jobs.values() if job.is_dead_letter), key=_end, reverse=True)[:limit]
+
+    async def drop_dead_letter(self, job_id: str) -> bool:
+        await self.check()
+        if job_id not in self.jobs or not self.jobs[job_id].is_dead_letter:
+            return False
+        self.overwrite(job_id, is_dead_letter=False)
+        return True
+
+    async def end_exhausted(self, retries: Mapping[str, int]) -> list[Job]:
+        await self.check()
+        now = datetime.now(UTC)
+        error = WorkerLostError()
+        ended: list[Job] = []
+        for job in sorted(self.jobs.values(), key=_age):
+            is_lost = job.status is JobStatus.processing and job.lease_expires_at and job.lease_expires_at <= now
+            if is_lost and job.attempt > retries.get(job.tier, job.attempt):
+                self._close(job.id, AttemptEnd.lost)
+                fields = {"error_code": error.code, "error_message": error.detail, "is_dead_letter": True}
+                ended.append(self._finish(job.id, status=JobStatus.failed, finished_at=now, **fields))
+        return ended
+
+    async def unannounced(self, *, seconds: float, limit: int) -> list[Job]:
+        await self.check()
+        latest = datetime.now(UTC) - timedelta(seconds=seconds)
+        jobs = sorted((self.jobs[job_id] for job_id in self._unannounced), key=_end)
+        return [job for job in jobs if job.finished_at and job.finished_at < latest][:limit]
+
+    async def mark_announced(self, job_ids: Sequence[str]) -> None:
+        await self.check()
+        self._unannounced.difference_update(job_ids)
+
+    async def expired(self, *, limit: int) -> list[Job]:
+        await self.check()
+        expired = [
+            (job.expires_at, job.id) for job in self.jobs.values() if job.status not in UNFINISHED and _is_expired(job)
+        ]
+        return [self.jobs[job_id] for _, job_id in sorted(expired)[:limit]]
+
+    async def needed_objects(self, keys: Collection[str]) -> set[str]:
+        await self.check()
+        return {
+            job.object_key
+            for job in self.jobs.values()
+            if job.object_key in keys
+            and (job.status in UNFINISHED or (job.status in RETRYABLE and not _is_expired(job)))
+        }
+
+    @asynccontextmanager
+    async def exclusively(self, purpose: str) -> AsyncGenerator[bool]:
+        await self.check()
+        if purpose in self._held:
+            yield False
+            return
+        self._held.add(purpose)
+        try:
+            yield True
+        finally:
+            self._held.discard(purpose)
 
     async def is_object_needed(self, object_key: str, *, besides: str) -> bool:
         await self.check()
@@ -149,15 +292,29 @@ class FakeJobRepository:
         self.jobs[job_id] = _storable(replace(self.jobs[job_id], **fields))
         return self.jobs[job_id]
 
-    async def _end(self, claim: Claim, **fields: Any) -> bool:
-        return await self._write(
-            claim, lease_owner=None, lease_expires_at=None, finished_at=datetime.now(UTC), **fields
-        )
+    async def _end(self, claim: Claim, reason: Released, **fields: Any) -> bool:
+        if not await self._write(claim):
+            return False
+        self._finish(claim.job_id, **fields)
+        self._close(claim.job_id, reason.end, reason)
+        return True
+
+    def _finish(self, job_id: str, **fields: Any) -> Job:
+        self._unannounced.add(job_id)
+        ended = {"lease_owner": None, "lease_expires_at": None, "finished_at": datetime.now(UTC)}
+        return self.overwrite(job_id, **(ended | fields))
+
+    def _close(self, job_id: str, end: AttemptEnd, reason: Released | None = None) -> None:
+        for claim, record in self._attempts.get(job_id, {}).items():
+            if record.end is None:
+                code, message = (reason.error_code, reason.error_message) if reason else (None, None)
+                ended = replace(record, ended_at=datetime.now(UTC), end=end, error_code=code, error_message=message)
+                self._attempts[job_id][claim] = _storable(ended)
 
     async def _write(self, claim: Claim, **fields: Any) -> bool:
         await self.check()
         job = self.jobs.get(claim.job_id)
-        if job is None or job.attempt != claim.attempt or job.status is not JobStatus.processing:
+        if job is None or job.claims != claim.token or job.status is not JobStatus.processing:
             return False
         self.overwrite(job.id, **fields)
         return True
@@ -165,6 +322,14 @@ class FakeJobRepository:
 
 def _age(job: Job) -> tuple[datetime, str]:
     return job.creation_date, job.id
+
+
+def _end(job: Job) -> tuple[datetime, str]:
+    return job.finished_at or datetime.max.replace(tzinfo=UTC), job.id
+
+
+def _is_expired(job: Job) -> bool:
+    return job.expires_at is not None and job.expires_at <= datetime.now(UTC)
 
 
 def _storable(struct: Row) -> Row:

@@ -187,7 +187,7 @@ async def test_a_completed_job_shows_its_text_and_a_failed_one_its_reason(api: A
         claimed = await api.services.resources.jobs.claim("audio_small", owner="test", lease_seconds=60)
         assert claimed is not None
         assert claimed.id == job["id"]
-        ended.append(Claim(claimed.id, claimed.attempt))
+        ended.append(Claim(claimed.id, claimed.claims))
     outcome = Completed(
         result_text="good morning",
         duration=1.0,

@@ -16,9 +16,9 @@ from structlog.testing import capture_logs
 
 from audio_text.adapters.database import PooledEngine, open_database, vendor_errors
 from audio_text.adapters.repository import PiccoloJobRepository
-from audio_text.domain.job import Completed, Failed
+from audio_text.domain.job import AttemptEnd, Completed, Failed
 from audio_text.errors import AudioTextError, DatabaseUnavailableError
-from audio_text.ports import Claim
+from audio_text.ports import Again, Claim, Released
 from factories import make_chunk, make_job, make_segment
 from services.database import Database
 from services.relay import Relay
@@ -33,6 +33,7 @@ COMPLETED = Completed(
     language_probability=None,
 )
 FAILED = Failed(error_code="c", error_message="m", processing_time_seconds=0.1)
+HANDED_BACK = Released(end=AttemptEnd.handed_back)
 
 
 @pytest.fixture
@@ -92,7 +93,7 @@ async def test_a_connection_that_died_while_idle_costs_nothing(database: Databas
         lambda: jobs.get(job.id),
         lambda: jobs.claim(TIER, owner="w", lease_seconds=60),
         lambda: jobs.record(Claim(job.id, 1), make_chunk(make_segment())),
-        lambda: jobs.release(Claim(job.id, 1), delay_seconds=0.0, spend_attempt=True),
+        lambda: jobs.release(Claim(job.id, 1), delay_seconds=0.0, reason=HANDED_BACK),
     ):
         await terminate_others(database)
         assert await use()
@@ -201,7 +202,7 @@ def test_no_error_of_the_driver_gets_past_the_adapter() -> None:
 
 def test_piccolos_leaking_transaction_is_out_of_reach() -> None:
     with pytest.raises(NotImplementedError):
-        PooledEngine(None, timeout_seconds=1).transaction()  # type: ignore[arg-type]
+        PooledEngine(None, arguments={}, timeout_seconds=1).transaction()  # type: ignore[arg-type]
 
 
 async def test_every_method_is_one_statement(engine: PooledEngine, jobs: PiccoloJobRepository) -> None:
@@ -221,16 +222,66 @@ async def test_every_method_is_one_statement(engine: PooledEngine, jobs: Piccolo
         "extend_lease": lambda: jobs.extend_lease(claim, lease_seconds=60),
         "record": lambda: jobs.record(claim, make_chunk(make_segment())),
         "segments": lambda: jobs.segments(job.id),
-        "release": lambda: jobs.release(claim, delay_seconds=0.0, spend_attempt=False),
+        "release": lambda: jobs.release(claim, delay_seconds=0.0, reason=HANDED_BACK),
         "complete": lambda: jobs.complete(claim, COMPLETED),
         "fail": lambda: jobs.fail(claim, FAILED),
-        "check": jobs.check,
+        "cancel": lambda: jobs.cancel(job.id),
+        "retry": lambda: jobs.retry(job.id, again=Again(whisper_model="other")),
+        "attempts": lambda: jobs.attempts(job.id),
+        "dead_letters": lambda: jobs.dead_letters(limit=10),
+        "drop_dead_letter": lambda: jobs.drop_dead_letter(job.id),
+        "end_exhausted": lambda: jobs.end_exhausted({TIER: 1}),
+        "unannounced": lambda: jobs.unannounced(seconds=1.0, limit=10),
+        "mark_announced": lambda: jobs.mark_announced([job.id]),
+        "expired": lambda: jobs.expired(limit=10),
+        "needed_objects": lambda: jobs.needed_objects({job.object_key}),
         "is_object_needed": lambda: jobs.is_object_needed("k", besides="x"),
+        "delete": lambda: jobs.delete(job.id),
+        "check": jobs.check,
     }.items():
         statements.clear()
         await use()
         counts[name] = list(statements)
     assert {name: len(found) for name, found in counts.items() if len(found) != 1} == {}, counts
+
+
+async def test_what_is_held_exclusively_is_free_again_when_the_connection_of_its_holder_breaks(
+    database: Database, jobs: PiccoloJobRepository
+) -> None:
+    async with (
+        Relay(database) as relay,
+        open_database(relay.database.settings, relay.database.password, application_name="t") as engine,
+        PiccoloJobRepository(engine).exclusively("sweep") as is_held,
+    ):
+        assert is_held
+        async with jobs.exclusively("sweep") as is_free:
+            assert not is_free
+        await relay.cut()
+        async with asyncio.timeout(10):
+            while not is_free:
+                async with jobs.exclusively("sweep") as is_free:
+                    pass
+
+
+async def test_exclusive_work_takes_no_connection_from_the_pool_and_leaves_none_open(database: Database) -> None:
+    narrow = limited(database, timeout_seconds=0.5, pool_max=1)
+    async with open_database(narrow.settings, narrow.password, application_name="sweeper") as engine:
+        jobs = PiccoloJobRepository(engine)
+        connections = QueryString("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'sweeper'")
+        async with jobs.exclusively("sweep"):
+            assert [dict(row) for row in await engine.run_querystring(connections)] == [{"count": 2}]
+        async with asyncio.timeout(10):
+            while [dict(row) for row in await engine.run_querystring(connections)] != [{"count": 1}]:
+                await asyncio.sleep(0.01)
+
+
+async def test_nothing_is_held_while_the_server_is_down(database: Database) -> None:
+    relay = Relay(database)
+    with capture_logs():
+        async with open_database(relay.database.settings, relay.database.password, application_name="t") as engine:
+            with pytest.raises(DatabaseUnavailableError):
+                async with PiccoloJobRepository(engine).exclusively("sweep"):
+                    pytest.fail("nobody can know who else is at work")
 
 
 async def terminate_others(database: Database) -> None:

@@ -14,8 +14,10 @@ from msgspec.structs import replace
 
 from audio_text.adapters.database import PooledEngine, open_database
 from audio_text.adapters.repository import PiccoloJobRepository
-from audio_text.domain.job import LEGAL_TRANSITIONS, Completed, Failed, Job, JobStatus
-from audio_text.ports import Claim, JobRepository
+from audio_text.domain.job import LEGAL_TRANSITIONS, AttemptEnd, AttemptRecord, Completed, Failed, Job, JobStatus
+from audio_text.domain.options import TranscriptionOptions
+from audio_text.errors import AudioTextError
+from audio_text.ports import Again, Claim, JobRepository, Released
 from factories import make_chunk, make_job, make_segment
 from fakes.repository import FakeJobRepository
 from services.database import Database
@@ -23,7 +25,18 @@ from services.database import Database
 TIERS = ("audio_small", "audio_large")
 START = datetime(2026, 1, 1, tzinfo=UTC)
 SOON_SECONDS = 3_600.0
-CLOCK_FIELDS = ("update_date", "available_at", "lease_expires_at", "started_at", "finished_at")
+PAST, FUTURE = START, datetime(2126, 1, 1, tzinfo=UTC)
+CLOCK_FIELDS = ("update_date", "available_at", "lease_expires_at", "started_at", "finished_at", "ended_at")
+RELEASED = [
+    Released(end=AttemptEnd.handed_back),
+    Released(end=AttemptEnd.retried, error_code="c", error_message="m"),
+]
+AGAIN = [
+    Again(),
+    Again(tier=TIERS[1]),
+    Again(whisper_model="large-v3"),
+    Again(options=TranscriptionOptions(language="de")),
+]
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
@@ -42,19 +55,39 @@ class JobMachine(RuleBasedStateMachine):
         self._seen: dict[str, JobStatus] = {}
         run(engine.pool.execute("TRUNCATE transcription_job CASCADE"))
 
-    @rule(tier=st.sampled_from(TIERS), is_early=st.booleans())
-    def add(self, tier: str, is_early: bool) -> None:  # noqa: FBT001 -- drawn by name
+    @rule(
+        tier=st.sampled_from(TIERS),
+        is_early=st.booleans(),
+        priority=st.integers(-1, 1),
+        expires_at=st.sampled_from([None, PAST, FUTURE]),
+    )
+    def add(self, tier: str, is_early: bool, priority: int, expires_at: datetime | None) -> None:  # noqa: FBT001 -- drawn by name
         number = next(self._numbers)
-        available_at = datetime.now(UTC) + timedelta(seconds=SOON_SECONDS) if is_early else None
-        date = START + timedelta(seconds=number)
-        job = make_job(id=f"job-{number}", tier=tier, available_at=available_at, creation_date=date)
+        job = make_job(
+            id=f"job-{number}",
+            tier=tier,
+            available_at=datetime.now(UTC) + timedelta(seconds=SOON_SECONDS) if is_early else None,
+            creation_date=START + timedelta(seconds=number),
+            priority=priority,
+            expires_at=expires_at,
+        )
         self._both(lambda jobs: jobs.add(job))
 
     @rule(tier=st.sampled_from(TIERS), lease_seconds=st.sampled_from([0.0, SOON_SECONDS]))
     def claim(self, tier: str, lease_seconds: float) -> None:
         job = self._both(lambda jobs: jobs.claim(tier, owner="w", lease_seconds=lease_seconds))
         if job is not None:
-            self._claims.append(Claim(job_id=job.id, attempt=job.attempt))
+            self._claims.append(Claim(job_id=job.id, token=job.claims))
+
+    @rule(tier=st.sampled_from(TIERS), workers=st.integers(2, 5))
+    def claim_at_once(self, tier: str, workers: int) -> None:
+        def claim(jobs: JobRepository) -> Coroutine[Any, Any, Job | None]:
+            return jobs.claim(tier, owner="w", lease_seconds=SOON_SECONDS)
+
+        taken = [job for job in self._run(_together([claim(self._real) for _ in range(workers)])) if job]
+        expected = [job for job in (self._run(claim(self._fake)) for _ in range(workers)) if job]
+        assert _timeless(sorted(taken, key=_id)) == _timeless(sorted(expected, key=_id))
+        self._claims += [Claim(job_id=job.id, token=job.claims) for job in expected]
 
     @precondition(lambda self: self._claims)
     @rule(data=st.data(), lease_seconds=st.sampled_from([0.0, SOON_SECONDS]))
@@ -85,28 +118,69 @@ class JobMachine(RuleBasedStateMachine):
         self._both(lambda jobs: jobs.complete(claim, outcome))
 
     @precondition(lambda self: self._claims)
-    @rule(data=st.data())
-    def fail(self, data: st.DataObject) -> None:
+    @rule(data=st.data(), is_dead_letter=st.booleans())
+    def fail(self, data: st.DataObject, is_dead_letter: bool) -> None:  # noqa: FBT001 -- drawn by name
         claim = self._a_claim(data)
-        outcome = Failed(error_code="c", error_message="m", processing_time_seconds=1.0)
+        outcome = Failed(error_code="c", error_message="m", processing_time_seconds=1.0, is_dead_letter=is_dead_letter)
         self._both(lambda jobs: jobs.fail(claim, outcome))
 
     @precondition(lambda self: self._claims)
-    @rule(data=st.data(), delay_seconds=st.sampled_from([0.0, SOON_SECONDS]), spend_attempt=st.booleans())
-    def release(self, data: st.DataObject, delay_seconds: float, spend_attempt: bool) -> None:  # noqa: FBT001 -- drawn
+    @rule(data=st.data(), delay_seconds=st.sampled_from([0.0, SOON_SECONDS]), reason=st.sampled_from(RELEASED))
+    def release(self, data: st.DataObject, delay_seconds: float, reason: Released) -> None:
         claim = self._a_claim(data)
-        self._both(lambda jobs: jobs.release(claim, delay_seconds=delay_seconds, spend_attempt=spend_attempt))
+        self._both(lambda jobs: jobs.release(claim, delay_seconds=delay_seconds, reason=reason))
+
+    @precondition(lambda self: self._fake.jobs)
+    @rule(data=st.data(), callers=st.integers(1, 3))
+    def cancel(self, data: st.DataObject, callers: int) -> None:
+        job_id = self._a_job(data)
+        real = self._run(_together([_outcome(self._real.cancel(job_id)) for _ in range(callers)]))
+        fake = [self._run(_outcome(self._fake.cancel(job_id))) for _ in range(callers)]
+        assert _timeless(real) == _timeless(fake)
+
+    @precondition(lambda self: self._fake.jobs)
+    @rule(data=st.data(), again=st.sampled_from(AGAIN))
+    def retry(self, data: st.DataObject, again: Again) -> None:
+        job_id = self._a_job(data)
+        before = self._fake.jobs[job_id].status
+        self._both(lambda jobs: jobs.retry(job_id, again=again))
+        if before in {JobStatus.failed, JobStatus.cancelled}:
+            self._seen[job_id] = JobStatus.pending
 
     @precondition(lambda self: self._fake.jobs)
     @rule(data=st.data())
-    def ask_for_the_object(self, data: st.DataObject) -> None:
-        job = data.draw(st.sampled_from(list(self._fake.jobs.values())))
-        self._both(lambda jobs: jobs.is_object_needed(job.object_key, besides="nobody"))
+    def delete(self, data: st.DataObject) -> None:
+        job_id = self._a_job(data)
+        self._both(lambda jobs: jobs.delete(job_id))
+
+    @precondition(lambda self: self._fake.jobs)
+    @rule(data=st.data())
+    def drop_dead_letter(self, data: st.DataObject) -> None:
+        job_id = self._a_job(data)
+        self._both(lambda jobs: jobs.drop_dead_letter(job_id))
+
+    @rule(retries=st.dictionaries(st.sampled_from(TIERS), st.integers(0, 2)))
+    def end_exhausted(self, retries: dict[str, int]) -> None:
+        self._both(lambda jobs: jobs.end_exhausted(retries))
+
+    @precondition(lambda self: self._fake.jobs)
+    @rule(data=st.data())
+    def mark_announced(self, data: st.DataObject) -> None:
+        job_ids = data.draw(st.lists(st.sampled_from(list(self._fake.jobs)), unique=True))
+        self._both(lambda jobs: jobs.mark_announced(job_ids))
 
     @invariant()
     def both_tell_the_same(self) -> None:
-        for job in self._both(lambda jobs: jobs.recent(limit=1_000)):
+        jobs = self._both(lambda jobs: jobs.recent(limit=1_000))
+        for job in jobs:
             self._both(lambda jobs, job_id=job.id: jobs.segments(job_id))
+            self._both(lambda jobs, job_id=job.id: jobs.attempts(job_id))
+            self._both(lambda jobs, key=job.object_key: jobs.is_object_needed(key, besides="nobody"))
+        self._both(lambda jobs: jobs.dead_letters(limit=1_000))
+        self._both(lambda jobs: jobs.unannounced(seconds=0.0, limit=1_000))
+        self._both(lambda jobs: jobs.expired(limit=1_000))
+        keys = [job.object_key for job in jobs]
+        self._both(lambda jobs: jobs.needed_objects(keys))
 
     @invariant()
     def every_move_is_legal(self) -> None:
@@ -115,11 +189,25 @@ class JobMachine(RuleBasedStateMachine):
             assert job.status is before or job.status in LEGAL_TRANSITIONS[before]
             self._seen[job.id] = job.status
 
+    @invariant()
+    def a_token_never_comes_back_and_the_records_tell_who_is_at_work(self) -> None:
+        assert len(set(self._claims)) == len(self._claims)
+        for job in self._fake.jobs.values():
+            records = self._run(self._real.attempts(job.id))
+            assert [record.claim for record in records] == list(range(1, job.claims + 1))
+            is_running = job.status is JobStatus.processing
+            assert [record.claim for record in records if record.end is None] == [job.claims] * is_running
+            assert job.claims >= job.attempt
+            assert (job.lease_owner is not None) == (job.lease_expires_at is not None) == is_running
+
     def _a_claim(self, data: st.DataObject) -> Claim:
         return data.draw(st.sampled_from(self._claims))
 
+    def _a_job(self, data: st.DataObject) -> str:
+        return data.draw(st.sampled_from(list(self._fake.jobs)))
+
     def _both(self, use: Callable[[JobRepository], Coroutine[Any, Any, Any]]) -> Any:
-        real, fake = self._run(use(self._real)), self._run(use(self._fake))
+        real, fake = (self._run(_outcome(use(jobs))) for jobs in (self._real, self._fake))
         assert _timeless(real) == _timeless(fake)
         return fake
 
@@ -146,8 +234,24 @@ async def test_the_fake_and_the_table_never_disagree(engine: PooledEngine) -> No
     await asyncio.to_thread(run_state_machine_as_test, lambda: JobMachine(engine, run), settings=thorough)
 
 
+async def _together(uses: list[Coroutine[Any, Any, Any]]) -> list[Any]:
+    return list(await asyncio.gather(*uses))
+
+
+async def _outcome(use: Coroutine[Any, Any, Any]) -> Any:
+    try:
+        return await use
+    except AudioTextError as error:
+        return type(error), error.detail
+
+
+def _id(job: Job) -> str:
+    return job.id
+
+
 def _timeless(value: object) -> object:
     """Each side has its own clock: only whether a time is set must agree."""
-    if isinstance(value, Job):
-        return replace(value, **{name: getattr(value, name) is not None for name in CLOCK_FIELDS})
+    if isinstance(value, Job | AttemptRecord):
+        times = [name for name in CLOCK_FIELDS if name in value.__struct_fields__]
+        return replace(value, **{name: getattr(value, name) is not None for name in times})
     return [_timeless(item) for item in value] if isinstance(value, list) else value

@@ -72,7 +72,7 @@ async def completed(api: Api, text: str = TEXT, *, filename: str = "talk.wav") -
         language="de",
         language_probability=0.9,
     )
-    assert await jobs.complete(Claim(claimed.id, claimed.attempt), outcome)
+    assert await jobs.complete(Claim(claimed.id, claimed.claims), outcome)
     return job["id"]
 
 

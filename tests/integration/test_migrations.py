@@ -17,13 +17,15 @@ from structlog.testing import capture_logs
 
 from audio_text.adapters.migrations import ADVISORY_LOCK, migrate, revert
 from audio_text.adapters.piccolo_app import APP_CONFIG
-from audio_text.adapters.tables import EnumVarchar, TranscriptionJob, TranscriptionSegment
-from audio_text.domain.job import Job, JobStatus
+from audio_text.adapters.tables import EnumVarchar, TranscriptionAttempt, TranscriptionJob, TranscriptionSegment
+from audio_text.domain.job import AttemptRecord, Job, JobStatus
 from audio_text.errors import AudioTextError, ConfigurationError, DatabaseUnavailableError
 from services.database import Database
 from services.relay import Relay
 
-NAMES = ["audio_text_2026_11_22_status", "audio_text_2026_11_22_tables", "audio_text_2026_11_22_indexes"]
+NAMES = [f"audio_text_2026_11_22_{name}" for name in ("status", "tables", "indexes", "attempts", "turns")]
+
+TABLES = [TranscriptionJob, TranscriptionSegment, TranscriptionAttempt]
 
 EVERYTHING = """
 SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace
@@ -86,7 +88,7 @@ async def test_of_two_processes_that_start_at_once_one_migrates(empty_database: 
         for _ in range(2)
     ]
     outputs = [(await process.communicate())[0].split()[-1] for process in processes]
-    assert sorted(outputs) == [b"0", b"3"]
+    assert sorted(outputs) == [b"0", b"%d" % len(NAMES)]
 
 
 async def test_a_migrator_waits_for_another_one_and_says_so(empty_database: Database) -> None:
@@ -140,7 +142,7 @@ async def test_a_missing_database_is_told_at_once(empty_database: Database) -> N
 
 
 async def test_the_migrations_lead_to_the_tables_of_the_code() -> None:
-    assert await _missing_changes(TranscriptionJob, TranscriptionSegment) == []
+    assert await _missing_changes(*TABLES) == []
 
 
 class OtherStatus(StrEnum):
@@ -151,7 +153,7 @@ class OtherStatus(StrEnum):
 @pytest.mark.parametrize(
     ("changed", "change"),
     [
-        ({"priority": Text(default=None, null=True)}, "priority"),
+        ({"mood": Text(default=None, null=True)}, "mood"),
         ({"filename": Varchar(length=10, default=None)}, "filename"),
         ({"status": EnumVarchar("job_status", OtherStatus, default="pending")}, "status"),
     ],
@@ -162,23 +164,23 @@ async def test_a_change_of_the_tables_without_a_migration_is_noticed(changed: di
     job = create_table_class(
         "TranscriptionJob", class_kwargs={"tablename": "transcription_job"}, class_members=columns | changed
     )
-    [statement] = await _missing_changes(job, TranscriptionSegment)
+    [statement] = await _missing_changes(job, *TABLES[1:])
     assert change in statement
 
 
 async def test_the_database_has_the_columns_that_the_tables_declare(database: Database) -> None:
-    for table in (TranscriptionJob, TranscriptionSegment):
+    for table in TABLES:
         found = await _fetch(
             database,
             "SELECT attname, format_type(atttypid, atttypmod) AS type, attnotnull FROM pg_attribute "
-            "WHERE attrelid = $1::regclass AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
+            "WHERE attrelid = $1::regclass AND attnum > 0 AND NOT attisdropped",
             table._meta.tablename,
         )
         declared = [
             (column._meta.db_column_name, TYPES.get(column.column_type, column.column_type), not column._meta.null)
             for column in table._meta.columns
         ]
-        assert [tuple(row.values()) for row in found] == declared
+        assert sorted(tuple(row.values()) for row in found) == sorted(declared)
 
 
 async def test_the_database_knows_every_status_in_order(database: Database) -> None:
@@ -186,13 +188,17 @@ async def test_the_database_knows_every_status_in_order(database: Database) -> N
     assert row["labels"] == [status.value for status in JobStatus]
 
 
-def test_a_job_has_a_column_for_each_of_its_fields() -> None:
-    assert [column._meta.name for column in TranscriptionJob._meta.columns] == list(Job.__struct_fields__)
+def test_a_job_has_a_column_for_each_of_its_fields_and_an_attempt_too() -> None:
+    columns = {table: {column._meta.name for column in table._meta.columns} for table in TABLES}
+    assert columns[TranscriptionJob] == {*Job.__struct_fields__, "is_unannounced"}
+    assert columns[TranscriptionAttempt] == {*AttemptRecord.__struct_fields__, "id", "job_id"}
 
 
 TYPES = {
     "VARCHAR": "character varying",
     "TEXT": "text",
+    "BOOLEAN": "boolean",
+    "SMALLINT": "smallint",
     "BIGINT": "bigint",
     "BIGSERIAL": "bigint",
     "INTEGER": "integer",

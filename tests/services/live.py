@@ -44,7 +44,7 @@ class Worker:
         claimed = await self.jobs.claim(job.tier, owner="test", lease_seconds=60)
         assert claimed is not None
         await self.events.publish(JobUpdate(job_id=job.id, status=JobStatus.processing, progress=job.progress))
-        return Claim(job.id, claimed.attempt)
+        return Claim(job.id, claimed.claims)
 
     async def decode(self, claim: Claim, number: int) -> None:
         words = (Word(start=number * 2.0, end=number * 2.0 + 1, word=" Hi", probability=0.9),)

@@ -41,7 +41,7 @@ class World:
         await self.jobs.add(job)
         claimed = await self.jobs.claim(job.tier, owner="test", lease_seconds=60)
         assert claimed is not None
-        self.claim = Claim(claimed.id, claimed.attempt)
+        self.claim = Claim(claimed.id, claimed.claims)
         return job.id
 
     async def progress(self, *segments: Segment) -> str:

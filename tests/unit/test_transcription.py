@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from audio_text.domain.events import JobUpdate
-from audio_text.domain.job import Completed, Job, JobStatus
+from audio_text.domain.job import AttemptEnd, Completed, Job, JobStatus
 from audio_text.domain.options import TranscriptionOptions
 from audio_text.domain.transcript import TranscriptChunk
 from audio_text.errors import (
@@ -18,7 +18,7 @@ from audio_text.errors import (
     InvalidAudioError,
     ModelUnavailableError,
 )
-from audio_text.ports import Claim, Resources, ResumePoint
+from audio_text.ports import Claim, Released, Resources, ResumePoint
 from audio_text.services.transcription import TranscriptionService
 from factories import make_chunk, make_job, make_segment, make_settings
 from fakes.events import FakeEventStream
@@ -280,12 +280,16 @@ async def test_a_job_that_took_every_worker_down_is_not_tried_for_ever() -> None
     assert world.engine.resumes == []
 
 
-async def test_the_next_attempt_continues_behind_the_last_stored_segment() -> None:
+@pytest.mark.parametrize("is_handed_back", [False, True], ids=["died", "stopped"])
+async def test_the_next_attempt_continues_behind_the_last_stored_segment(*, is_handed_back: bool) -> None:
     world = World(make_chunk(SECOND, position=10.0))
     job_id = await world.submit()
-    claimed = await world.jobs.claim("audio_small", owner="a worker that died", lease_seconds=-1)
+    claimed = await world.jobs.claim("audio_small", owner="a worker that is gone", lease_seconds=-1)
     assert claimed is not None
-    await world.jobs.record(Claim(job_id, claimed.attempt), make_chunk(FIRST, duration_after_vad=2.0))
+    claim = Claim(job_id, claimed.claims)
+    await world.jobs.record(claim, make_chunk(FIRST, duration_after_vad=2.0))
+    if is_handed_back:
+        await world.jobs.release(claim, delay_seconds=0.0, reason=Released(end=AttemptEnd.handed_back))
 
     job = await world.run()
 
@@ -308,7 +312,7 @@ async def test_a_worker_that_lost_its_job_writes_and_tells_nothing_more() -> Non
     record = world.jobs.record
 
     async def record_after_takeover(claim: Claim, chunk: TranscriptChunk) -> bool:
-        world.jobs.overwrite(job_id, attempt=claim.attempt + 1)
+        world.jobs.overwrite(job_id, claims=claim.token + 1)
         return await record(claim, chunk)
 
     world.jobs.record = record_after_takeover  # type: ignore[method-assign]

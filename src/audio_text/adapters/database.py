@@ -18,6 +18,9 @@ CLIENT_GRACE_SECONDS = 2.0
 WARM_UP_SECONDS = 2.0
 """How long a start waits for its first connections: they save time later, and nothing depends on them."""
 
+KEEPALIVE = {"tcp_keepalives_idle": "5", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "3"}
+"""Within 20 seconds the server notices that the machine behind a silent connection is gone, and frees its locks."""
+
 CONNECTION_LOST = (
     ConnectionError,
     asyncpg.InterfaceError,
@@ -55,13 +58,17 @@ class Connection(Protocol):
         """Run a statement for its effect; several, separated by semicolons, when there are no parameters."""
         ...
 
-    async def close(self) -> None:
-        """Say good-bye to the server."""
+    async def close(self, *, timeout: float | None = None) -> None:  # noqa: ASYNC109 -- asyncpg's signature
+        """Say good-bye to the server; cut the connection when it does not answer in time, or when cancelled."""
         ...
 
     def transaction(self) -> AbstractAsyncContextManager[None]:
         """Commit at the end, or roll back on an error."""
         ...
+
+
+Connect = Callable[..., Awaitable[Connection]]
+connect = cast("Connect", asyncpg.connect)  # pyright: ignore[reportUnknownMemberType] -- untyped
 
 
 class Pool(Protocol):
@@ -129,10 +136,23 @@ class LazyEngine(PostgresEngine):
 class PooledEngine(LazyEngine):
     """An engine whose every statement goes through its pool, with a limit on every wait."""
 
-    def __init__(self, pool: Pool, *, timeout_seconds: float) -> None:
+    def __init__(self, pool: Pool, *, arguments: Mapping[str, Any], timeout_seconds: float) -> None:
         super().__init__(config={})
         self.pool = cast("Any", pool)
+        self.arguments = arguments
         self.timeout_seconds = timeout_seconds
+
+    @asynccontextmanager
+    async def own_connection(self) -> AsyncGenerator[Connection]:
+        """Open a connection beside the pool, and close it at the end: with it ends what its session holds."""
+        arguments = {**self.arguments, "server_settings": self.arguments["server_settings"] | KEEPALIVE}
+        with vendor_errors():
+            connection = await connect(**arguments)
+        try:
+            yield connection
+        finally:
+            with suppress(*UNAVAILABLE):  # then the connection is gone in another way
+                await connection.close(timeout=self.timeout_seconds)
 
     async def _run_in_pool(self, query: str, args: Sequence[Any] | None = None) -> list[Mapping[str, Any]]:
         # Piccolo's own waits for a free connection for ever.
@@ -160,7 +180,7 @@ async def open_database(
     pool = await create_pool(min_size=0, max_size=settings.pool_max, reset=_leave_as_it_is, **arguments)
     try:
         await _warm_up(pool, settings)
-        yield PooledEngine(pool, timeout_seconds=settings.timeout_seconds)
+        yield PooledEngine(pool, arguments=arguments, timeout_seconds=settings.timeout_seconds)
     finally:
         with suppress(TimeoutError):  # then the pool has cut its connections
             async with asyncio.timeout(settings.timeout_seconds):

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import random
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, redirect_stdout, suppress
 from importlib.machinery import SourceFileLoader
 from io import StringIO
@@ -18,7 +18,7 @@ from piccolo.apps.migrations.tables import Migration
 from piccolo.engine.postgres import PostgresTransaction
 
 from audio_text.adapters import piccolo_conf
-from audio_text.adapters.database import UNAVAILABLE, Connection, connection_arguments, vendor_errors
+from audio_text.adapters.database import UNAVAILABLE, Connection, connect, connection_arguments, vendor_errors
 from audio_text.adapters.piccolo_app import APP_CONFIG
 from audio_text.errors import ConfigurationError, DatabaseUnavailableError
 from audio_text.settings import DatabaseSettings
@@ -174,7 +174,6 @@ async def _lock(connection: Connection, patience_seconds: float) -> None:
 
 
 async def _connect(settings: DatabaseSettings, password: str, patience_seconds: float) -> Connection:
-    connect = cast("Callable[..., Awaitable[Connection]]", asyncpg.connect)  # pyright: ignore[reportUnknownMemberType]
     arguments = connection_arguments(
         settings, password, application_name=APPLICATION_NAME, statement_seconds=STATEMENT_SECONDS
     )

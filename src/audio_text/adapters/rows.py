@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import msgspec
 
-from audio_text.domain.job import Job
+from audio_text.domain.job import AttemptRecord, Job
 from audio_text.domain.transcript import Segment
 
 UNSTORABLE = re.compile("[\0\ud800-\udfff]")
@@ -49,6 +49,11 @@ def segments_of(rows: Iterable[Mapping[str, Any]]) -> list[Segment]:
         msgspec.convert({**row, "tokens": _decoded(row["tokens"]), "words": _decoded(row["words"])}, Segment)
         for row in rows
     ]
+
+
+def attempts_of(rows: Iterable[Mapping[str, Any]]) -> list[AttemptRecord]:
+    """Read rows of transcription_attempt."""
+    return [msgspec.convert(dict(row), AttemptRecord) for row in rows]
 
 
 def _decoded(json: str | None) -> object:

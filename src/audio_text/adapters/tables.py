@@ -1,4 +1,7 @@
-"""The tables, for Piccolo's migrations. The columns of a job are the fields of `Job`, name for name."""
+"""The tables, for Piccolo's migrations.
+
+The columns of a job are the fields of `Job`, name for name, and one that only the upkeep of the table needs.
+"""
 
 from enum import Enum
 from typing import Any
@@ -8,10 +11,12 @@ from piccolo.columns import (
     Array,
     BigInt,
     BigSerial,
+    Boolean,
     DoublePrecision,
     ForeignKey,
     Integer,
     OnDelete,
+    SmallInt,
     Text,
     Timestamptz,
     Varchar,
@@ -57,7 +62,12 @@ class TranscriptionJob(Table, tablename="transcription_job"):
     update_date = Timestamptz(default=TimestamptzNow())
     description = Text(default=None, null=True)
     request_id = Varchar(length=None, default=None, null=True)
+    priority = SmallInt(default=0)
     attempt = Integer(default=0)
+    claims = Integer(default=0)
+    recomputed_seconds = DoublePrecision(default=0.0)
+    is_dead_letter = Boolean(default=False)
+    expires_at = Timestamptz(default=None, null=True)
     lease_owner = Varchar(length=None, default=None, null=True)
     lease_expires_at = Timestamptz(default=None, null=True)
     available_at = Timestamptz(default=None, null=True)
@@ -73,6 +83,7 @@ class TranscriptionJob(Table, tablename="transcription_job"):
     result_text = Text(default=None, null=True)
     error_code = Varchar(length=None, default=None, null=True)
     error_message = Text(default=None, null=True)
+    is_unannounced = Boolean(default=False)  # it is over, and nobody knows whether its followers were told
 
 
 class TranscriptionSegment(Table, tablename="transcription_segment"):
@@ -93,3 +104,21 @@ class TranscriptionSegment(Table, tablename="transcription_segment"):
     words = JSONB(default=None, null=True)
 
     transcription_segment_position = Unique([job_id, position])
+
+
+class TranscriptionAttempt(Table, tablename="transcription_attempt"):
+    """One row per claim of a job; `end` is a label of `AttemptEnd`, and null while the attempt runs."""
+
+    id = BigSerial(primary_key=True)  # Piccolo knows no primary key of two columns
+    job_id = ForeignKey(TranscriptionJob, on_delete=OnDelete.cascade, null=False)
+    claim = Integer(default=None)
+    attempt = Integer(default=None)
+    owner = Varchar(length=None, default=None)
+    started_at = Timestamptz(default=None)
+    position = DoublePrecision(default=None)
+    ended_at = Timestamptz(default=None, null=True)
+    end = Varchar(length=None, default=None, null=True)
+    error_code = Varchar(length=None, default=None, null=True)
+    error_message = Text(default=None, null=True)
+
+    transcription_attempt_claim = Unique([job_id, claim])

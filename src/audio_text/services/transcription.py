@@ -9,7 +9,7 @@ from typing import cast
 import structlog
 
 from audio_text.domain.events import JobUpdate
-from audio_text.domain.job import Completed, Failed, Job, JobStatus
+from audio_text.domain.job import AttemptEnd, Completed, Failed, Job, JobStatus
 from audio_text.domain.transcript import Segment, TranscriptChunk, plain_text
 from audio_text.errors import (
     AudioTextError,
@@ -21,7 +21,7 @@ from audio_text.errors import (
     TransientError,
     WorkerLostError,
 )
-from audio_text.ports import Claim, Engine, Resources, ResumePoint
+from audio_text.ports import Claim, Engine, Released, Resources, ResumePoint
 from audio_text.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -153,7 +153,7 @@ class TranscriptionService:
 
     async def _resume_point(self, attempt: "_Attempt") -> ResumePoint | None:
         job = attempt.job
-        if job.attempt == 1:
+        if job.claims == 1:
             return None
         attempt.segments = await self._jobs.segments(job.id)
         return attempt.resume_point()
@@ -193,16 +193,17 @@ class TranscriptionService:
             await self._fail(attempt, error)
             return
         log.warning("job_will_be_retried", code=error.code, error=error.detail, delay_seconds=delay)
-        await self._release(attempt, delay_seconds=delay, spend_attempt=True)
+        reason = Released(end=AttemptEnd.retried, error_code=error.code, error_message=error.detail)
+        await self._release(attempt, delay_seconds=delay, reason=reason)
 
     async def _hand_back(self, attempt: "_Attempt") -> None:
         # This process is stopping: somebody else continues at the last stored segment.
         async with asyncio.timeout(HAND_BACK_SECONDS):
-            await self._release(attempt, delay_seconds=0.0, spend_attempt=False)
+            await self._release(attempt, delay_seconds=0.0, reason=Released(end=AttemptEnd.handed_back))
         log.info("job_handed_back")
 
-    async def _release(self, attempt: "_Attempt", *, delay_seconds: float, spend_attempt: bool) -> None:
-        if not await self._jobs.release(attempt.claim, delay_seconds=delay_seconds, spend_attempt=spend_attempt):
+    async def _release(self, attempt: "_Attempt", *, delay_seconds: float, reason: Released) -> None:
+        if not await self._jobs.release(attempt.claim, delay_seconds=delay_seconds, reason=reason):
             return
         await self._announce(JobStatus.pending, attempt)
         await self._wake(attempt.job.tier, attempt.job, delay_seconds=delay_seconds)
@@ -243,7 +244,7 @@ class _Attempt:
 
     def __init__(self, job: Job) -> None:
         self.job = job
-        self.claim = Claim(job.id, job.attempt)
+        self.claim = Claim(job.id, job.claims)
         self.segments: list[Segment] = []
         self.progress = job.progress
         self._chunk: TranscriptChunk | None = None

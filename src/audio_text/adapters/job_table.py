@@ -1,0 +1,167 @@
+"""Jobs as clients and operators see them: what they ask for, and what they may do to a job."""
+
+from datetime import datetime
+
+from audio_text.adapters.rows import attempts_of, job_of, job_parameters, json_text, segments_of
+from audio_text.adapters.statements import COLUMNS, SELECTED, VALUES, Statements
+from audio_text.domain.job import AttemptRecord, Job, JobStatus
+from audio_text.domain.transcript import Segment
+from audio_text.errors import JobNotFoundError, JobStateError
+from audio_text.ports import Again
+
+# Ids are random, so a conflict can only be this very statement, sent again after its answer was lost.
+ADD = f"INSERT INTO transcription_job ({COLUMNS}) VALUES ({VALUES}) ON CONFLICT (id) DO NOTHING"  # noqa: S608 -- names
+
+GET = f"SELECT {SELECTED} FROM transcription_job WHERE id = {{}}"  # noqa: S608 -- our own column names
+
+# A row comparison, so that the index leads straight to the page. The planner drops a filter that is not asked for.
+RECENT = f"""
+SELECT {SELECTED} FROM transcription_job
+WHERE (creation_date, id) < (COALESCE({{}}, 'infinity'::timestamptz), COALESCE({{}}, ''))
+  AND ({{}}::text IS NULL OR status = {{}}::text::job_status)
+ORDER BY creation_date DESC, id DESC LIMIT {{}}
+"""  # noqa: S608 -- our own column names
+
+# The tokens travel as JSON for the same reason as the enumeration: an array would be looked up first.
+SEGMENTS = """
+SELECT position AS id, seek, start, "end", text, to_jsonb(tokens) AS tokens,
+       temperature, avg_logprob, compression_ratio, no_speech_prob, words
+FROM transcription_segment WHERE job_id = {} AND position >= {} ORDER BY position
+"""
+
+ATTEMPTS = """
+SELECT claim, attempt, owner, started_at, position, ended_at, "end", error_code, error_message
+FROM transcription_attempt WHERE job_id = {} ORDER BY claim
+"""
+
+DEAD_LETTERS = f"""
+SELECT {SELECTED} FROM transcription_job WHERE is_dead_letter ORDER BY finished_at DESC, id DESC LIMIT {{}}
+"""  # noqa: S608 -- our own column names
+
+# The lock waits for whoever writes the row just now, so that what is decided here, and told, is what stands then.
+# A claim that came meanwhile has an attempt record that this statement's snapshot does not hold: only an insert that
+# conflicts finds it. Were there none, the job would have been claimed without one, by an older version.
+CANCEL = f"""
+WITH found AS (
+    SELECT * FROM transcription_job WHERE id = {{}} FOR UPDATE
+), cancelled AS (
+    UPDATE transcription_job AS job
+    SET status = 'cancelled', lease_owner = NULL, lease_expires_at = NULL,
+        finished_at = now(), update_date = now(), is_unannounced = true
+    FROM found WHERE job.id = found.id AND found.status IN ('pending', 'processing')
+    RETURNING job.*
+), closed AS (
+    INSERT INTO transcription_attempt (job_id, claim, attempt, owner, started_at, position, ended_at, "end")
+    SELECT id, claims, attempt, '', now(), 0, now(), 'cancelled' FROM cancelled WHERE claims > 0
+    ON CONFLICT (job_id, claim) DO UPDATE SET ended_at = excluded.ended_at, "end" = excluded."end"
+    WHERE transcription_attempt."end" IS NULL
+)
+SELECT {SELECTED} FROM (
+    SELECT * FROM cancelled UNION ALL SELECT * FROM found WHERE NOT EXISTS (SELECT FROM cancelled)
+) AS job
+"""  # noqa: S608 -- our own column names
+
+# Another model or other options would not continue what the old ones began: then everything begins anew.
+# It waits from now on, not since it was submitted; its claims are never reset, because their tokens must not come back.
+RETRY = f"""
+WITH asked AS (
+    SELECT {{}}::text AS whisper_model, {{}}::text AS tier, {{}}::jsonb AS options
+), found AS (
+    SELECT * FROM transcription_job WHERE id = {{}} FOR UPDATE
+), wanted AS (
+    SELECT found.id, COALESCE(asked.whisper_model, found.whisper_model) AS whisper_model,
+           COALESCE(asked.tier, found.tier) AS tier, COALESCE(asked.options, found.options) AS options,
+           COALESCE(asked.whisper_model <> found.whisper_model, false)
+               OR COALESCE(asked.options <> found.options, false) AS is_new
+    FROM found CROSS JOIN asked WHERE found.status IN ('failed', 'cancelled')
+), retried AS (
+    UPDATE transcription_job AS job
+    SET status = 'pending', attempt = 0, available_at = now(), started_at = NULL, finished_at = NULL,
+        whisper_model = wanted.whisper_model, tier = wanted.tier, options = wanted.options,
+        progress = CASE WHEN is_new THEN 0 ELSE progress END,
+        duration = CASE WHEN is_new THEN NULL ELSE duration END,
+        duration_after_vad = CASE WHEN is_new THEN NULL ELSE duration_after_vad END,
+        language = CASE WHEN is_new THEN NULL ELSE language END,
+        language_probability = CASE WHEN is_new THEN NULL ELSE language_probability END,
+        processing_time_seconds = NULL, error_code = NULL, error_message = NULL,
+        is_dead_letter = false, is_unannounced = false, update_date = now()
+    FROM wanted WHERE job.id = wanted.id
+    RETURNING job.*
+), superseded AS (
+    DELETE FROM transcription_segment USING wanted WHERE job_id = wanted.id AND is_new
+)
+SELECT {SELECTED} FROM (
+    SELECT * FROM retried UNION ALL SELECT * FROM found WHERE NOT EXISTS (SELECT FROM retried)
+) AS job
+"""  # noqa: S608 -- our own column names
+
+DELETE = f"DELETE FROM transcription_job WHERE id = {{}} RETURNING {SELECTED}"  # noqa: S608 -- our own column names
+
+DROP_DEAD_LETTER = """
+UPDATE transcription_job SET is_dead_letter = false, update_date = now() WHERE id = {} AND is_dead_letter RETURNING id
+"""
+
+
+class JobTable(Statements):
+    """The part of the port `JobRepository` that the API and the command line use."""
+
+    async def add(self, job: Job) -> None:
+        """Store a new job."""
+        await self._run(ADD, *job_parameters(job), repeatable=True)
+
+    async def get(self, job_id: str) -> Job:
+        """Read one job. Raises JobNotFoundError."""
+        rows = await self._run(GET, job_id, repeatable=True)
+        if not rows:
+            raise JobNotFoundError
+        return job_of(rows[0])
+
+    async def recent(
+        self, *, limit: int, before: tuple[datetime, str] | None = None, status: JobStatus | None = None
+    ) -> list[Job]:
+        """Jobs, newest first, strictly older than `before`."""
+        date, job_id = before or (None, None)
+        label = None if status is None else status.value
+        return [job_of(row) for row in await self._run(RECENT, date, job_id, label, label, limit, repeatable=True)]
+
+    async def segments(self, job_id: str, *, first: int = 0) -> list[Segment]:
+        """Stored segments with id >= `first`, in order."""
+        return segments_of(await self._run(SEGMENTS, job_id, first, repeatable=True))
+
+    async def attempts(self, job_id: str) -> list[AttemptRecord]:
+        """Every claim of the job so far, oldest first."""
+        return attempts_of(await self._run(ATTEMPTS, job_id, repeatable=True))
+
+    async def cancel(self, job_id: str) -> Job:
+        """Move pending or processing → cancelled. Raises JobNotFoundError, JobStateError."""
+        rows = await self._run(CANCEL, job_id, repeatable=True)
+        if not rows:
+            raise JobNotFoundError
+        job = job_of(rows[0])
+        if job.status is not JobStatus.cancelled:
+            raise JobStateError(f"The job is {job.status.value}: there is nothing left to cancel.")
+        return job
+
+    async def retry(self, job_id: str, *, again: Again) -> Job:
+        """Move failed or cancelled → pending. Raises JobNotFoundError, JobStateError."""
+        options = None if again.options is None else json_text(again.options)
+        rows = await self._run(RETRY, again.whisper_model, again.tier, options, job_id, repeatable=True)
+        if not rows:
+            raise JobNotFoundError
+        job = job_of(rows[0])
+        if job.status is JobStatus.completed:
+            raise JobStateError("The job is completed: submit the recording again to transcribe it in another way.")
+        return job
+
+    async def delete(self, job_id: str) -> Job | None:
+        """Remove the job with its segments and attempts."""
+        rows = await self._run(DELETE, job_id)
+        return job_of(rows[0]) if rows else None
+
+    async def dead_letters(self, *, limit: int) -> list[Job]:
+        """Failed jobs that used up their attempts, the newest failure first."""
+        return [job_of(row) for row in await self._run(DEAD_LETTERS, limit, repeatable=True)]
+
+    async def drop_dead_letter(self, job_id: str) -> bool:
+        """Take a job off the list of dead letters."""
+        return bool(await self._run(DROP_DEAD_LETTER, job_id))

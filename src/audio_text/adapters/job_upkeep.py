@@ -1,0 +1,123 @@
+"""Jobs as the reconciliation sees them: what nobody else brings to its end, and what may be cleaned up."""
+
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
+from hashlib import blake2b
+
+from audio_text.adapters.database import vendor_errors
+from audio_text.adapters.rows import job_of, json_text
+from audio_text.adapters.statements import SELECTED, Statements
+from audio_text.domain.job import Job
+from audio_text.errors import WorkerLostError
+
+OVERDUE = """
+SELECT tier, count(*) AS jobs FROM transcription_job
+WHERE status IN ('pending', 'processing')
+  AND COALESCE(lease_expires_at, available_at, creation_date) < now() - make_interval(secs => {})
+GROUP BY tier
+"""
+
+# What somebody else writes just now is skipped: its worker is alive after all, or it is being ended already.
+END_EXHAUSTED = f"""
+WITH exhausted AS (
+    SELECT id FROM transcription_job JOIN jsonb_each_text({{}}::jsonb) AS allowed (tier, retries) USING (tier)
+    WHERE status = 'processing' AND lease_expires_at <= now() AND attempt > allowed.retries::integer
+    FOR UPDATE OF transcription_job SKIP LOCKED
+), ended AS (
+    UPDATE transcription_job AS job
+    SET status = 'failed', error_code = {{}}, error_message = {{}}, is_dead_letter = true, is_unannounced = true,
+        lease_owner = NULL, lease_expires_at = NULL, finished_at = now(), update_date = now()
+    FROM exhausted WHERE job.id = exhausted.id
+    RETURNING job.*
+), lost AS (
+    UPDATE transcription_attempt SET ended_at = now(), "end" = 'lost'
+    FROM ended WHERE job_id = ended.id AND claim = ended.claims
+)
+SELECT {SELECTED} FROM ended ORDER BY creation_date, id
+"""  # noqa: S608 -- our own column names
+
+UNANNOUNCED = f"""
+SELECT {SELECTED} FROM transcription_job
+WHERE is_unannounced AND finished_at < now() - make_interval(secs => {{}}) ORDER BY finished_at, id LIMIT {{}}
+"""  # noqa: S608 -- our own column names
+
+MARK_ANNOUNCED = """
+UPDATE transcription_job SET is_unannounced = false
+WHERE is_unannounced AND id IN (SELECT jsonb_array_elements_text({}::jsonb))
+"""
+
+EXPIRED = f"""
+SELECT {SELECTED} FROM transcription_job
+WHERE status IN ('completed', 'failed', 'cancelled') AND expires_at <= now() ORDER BY expires_at, id LIMIT {{}}
+"""  # noqa: S608 -- our own column names
+
+# The limit makes it one look into the index per key: the planner prefers to read all jobs that may need something.
+NEEDED_OBJECTS = """
+SELECT asked.object_key FROM jsonb_array_elements_text({}::jsonb) AS asked (object_key) CROSS JOIN LATERAL (
+    SELECT FROM transcription_job AS job
+    WHERE job.object_key = asked.object_key AND status IN ('pending', 'processing', 'failed', 'cancelled')
+      AND (status IN ('pending', 'processing') OR expires_at IS NULL OR expires_at > now())
+    LIMIT 1
+) AS needed
+"""
+
+IS_OBJECT_NEEDED = """
+SELECT EXISTS (
+    SELECT FROM transcription_job WHERE object_key = {} AND id <> {} AND status IN ('pending', 'processing')
+) AS needed
+"""
+
+CHECK = "SELECT 1"
+
+LOCK = "SELECT pg_try_advisory_lock($1) AS locked"
+
+
+class JobUpkeep(Statements):
+    """The part of the port `JobRepository` that looks after jobs which nobody is at work on."""
+
+    async def overdue(self, *, seconds: float) -> dict[str, int]:
+        """Tier → number of jobs that could have been claimed for longer than `seconds`."""
+        return {row["tier"]: row["jobs"] for row in await self._run(OVERDUE, seconds, repeatable=True)}
+
+    async def end_exhausted(self, retries: Mapping[str, int]) -> list[Job]:
+        """Fail jobs whose lease ran out after their last attempt."""
+        error = WorkerLostError()
+        return [
+            job_of(row) for row in await self._run(END_EXHAUSTED, json_text(dict(retries)), error.code, error.detail)
+        ]
+
+    async def unannounced(self, *, seconds: float, limit: int) -> list[Job]:
+        """Jobs whose end nobody is known to have been told of, the oldest end first."""
+        return [job_of(row) for row in await self._run(UNANNOUNCED, seconds, limit, repeatable=True)]
+
+    async def mark_announced(self, job_ids: Sequence[str]) -> None:
+        """Remember that the terminal events of these jobs are published."""
+        await self._run(MARK_ANNOUNCED, json_text(list(job_ids)), repeatable=True)
+
+    async def expired(self, *, limit: int) -> list[Job]:
+        """Jobs that are over and whose expires_at has passed, the longest expired first."""
+        return [job_of(row) for row in await self._run(EXPIRED, limit, repeatable=True)]
+
+    async def needed_objects(self, keys: Collection[str]) -> set[str]:
+        """Those of the keys that some job may still need."""
+        rows = await self._run(NEEDED_OBJECTS, json_text(list(keys)), repeatable=True)
+        return {row["object_key"] for row in rows}
+
+    async def is_object_needed(self, object_key: str, *, besides: str) -> bool:
+        """Whether a job other than `besides` that is not over still needs this stored object."""
+        rows = await self._run(IS_OBJECT_NEEDED, object_key, besides, repeatable=True)
+        return rows[0]["needed"]
+
+    async def check(self) -> None:
+        """Raise DatabaseUnavailableError unless a query answers."""
+        await self._run(CHECK, repeatable=True)
+
+    @asynccontextmanager
+    async def exclusively(self, purpose: str) -> AsyncGenerator[bool]:
+        """Hold the advisory lock of this purpose, if it is free."""
+        key = int.from_bytes(blake2b(f"audio-text {purpose}".encode(), digest_size=8).digest(), signed=True)
+        # A connection of its own: one of the pool would take the lock along to whoever borrows it next.
+        async with self._engine.own_connection() as connection:
+            with vendor_errors():
+                [row] = await connection.fetch(LOCK, key)
+            yield row["locked"]
