@@ -463,6 +463,15 @@ class JobRepositoryContract:
         assert await world.jobs.segments(job_id) == [make_segment()]
         assert await _ends(world, job_id) == [AttemptEnd.cancelled]
 
+    async def test_a_job_that_waits_for_another_attempt_is_cancelled_with_its_record_as_it_was(
+        self, world: World
+    ) -> None:
+        claim = await _claim_of(world, await _add(world))
+        assert await world.jobs.release(claim, delay_seconds=HOUR_SECONDS, reason=RETRIED)
+        records = await world.jobs.attempts(claim.job_id)
+        assert (await world.jobs.cancel(claim.job_id)).status is JobStatus.cancelled
+        assert await world.jobs.attempts(claim.job_id) == records
+
     async def test_cancelling_again_changes_nothing(self, world: World) -> None:
         job_id = await _add(world)
         job = await world.jobs.cancel(job_id)

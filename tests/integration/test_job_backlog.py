@@ -4,7 +4,6 @@ from collections.abc import AsyncGenerator
 from datetime import UTC, datetime
 
 import pytest
-from piccolo.querystring import QueryString
 
 from audio_text.adapters.job_claims import CLAIM, COMPLETE, FAIL, RECORD, RELEASE
 from audio_text.adapters.job_table import ADD, ATTEMPTS, CANCEL, DEAD_LETTERS, GET, RECENT, RETRY, SEGMENTS
@@ -18,7 +17,7 @@ from audio_text.adapters.job_upkeep import (
 )
 from audio_text.adapters.rows import job_parameters
 from factories import make_job
-from services.database import Database, temporary_database
+from services.database import Database, numbered, temporary_database
 from services.postgres import PostgresServer
 
 NOW = datetime.now(UTC)
@@ -97,8 +96,3 @@ async def test_a_statement_goes_by_its_index(
     assert index in plan
     assert "Seq Scan" not in plan
     assert statement in SOME_MAY_BE_SORTED or "Sort" not in plan
-
-
-def numbered(statement: str) -> str:
-    """The statement as PostgreSQL sees it, with $1, $2, …"""
-    return QueryString(statement, *range(statement.count("{}"))).compile_string()[0]

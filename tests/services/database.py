@@ -8,6 +8,7 @@ from itertools import count
 import asyncpg
 import msgspec
 import pytest
+from piccolo.querystring import QueryString
 
 from audio_text.adapters.migrations import migrate
 from audio_text.settings import DatabaseSettings
@@ -74,3 +75,8 @@ async def empty_database(postgres_server: PostgresServer) -> AsyncIterator[Datab
     """A database of the test's own without any table."""
     async with temporary_database(postgres_server, template="template0") as fresh:
         yield fresh
+
+
+def numbered(statement: str) -> str:
+    """The statement as PostgreSQL sees it, with $1, $2, …"""
+    return QueryString(statement, *range(statement.count("{}"))).compile_string()[0]
