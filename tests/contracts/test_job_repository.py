@@ -1,4 +1,7 @@
-"""What every table of jobs does: the one in PostgreSQL, and the fake that stands in for it elsewhere."""
+"""What every table of jobs does: the one in PostgreSQL, and the fake that stands in for it elsewhere.
+
+Long, because the port is one and so is its contract.
+"""
 
 import asyncio
 import math

@@ -13,10 +13,12 @@ from audio_text.domain.job import AttemptEnd, AttemptRecord, Completed, Failed, 
 from audio_text.domain.transcript import Segment, TranscriptChunk
 from audio_text.errors import DatabaseUnavailableError, JobNotFoundError, JobStateError, WorkerLostError
 from audio_text.ports import Again, Claim, Released
+from fakes.attempts import FakeAttempts
 
-Row = TypeVar("Row", Job, Segment, AttemptRecord)
+Row = TypeVar("Row", Job, Segment)
 UNFINISHED = (JobStatus.pending, JobStatus.processing)
 RETRYABLE = (JobStatus.failed, JobStatus.cancelled)
+LOST = Released(end=AttemptEnd.lost)
 
 
 class FakeJobRepository:
@@ -26,7 +28,7 @@ class FakeJobRepository:
         self.jobs: dict[str, Job] = {}
         self.is_down = False
         self._segments: dict[str, dict[int, Segment]] = {}
-        self._attempts: dict[str, dict[int, AttemptRecord]] = {}
+        self._attempts = FakeAttempts()
         self._unannounced: set[str] = set()
         self._held: set[str] = set()
 
@@ -72,7 +74,7 @@ class FakeJobRepository:
         is_lost = job.status is JobStatus.processing
         again = max(job.progress * (job.duration or 0.0) / 100 - position, 0.0) if is_lost else 0.0
         if is_lost:
-            self._close(job.id, AttemptEnd.lost)
+            self._attempts.end(job.id, LOST)
         taken = self.overwrite(
             job.id,
             status=JobStatus.processing,
@@ -83,9 +85,7 @@ class FakeJobRepository:
             lease_expires_at=now + timedelta(seconds=lease_seconds),
             started_at=job.started_at or now,
         )
-        self._attempts.setdefault(job.id, {})[taken.claims] = AttemptRecord(
-            claim=taken.claims, attempt=taken.attempt, owner=owner, started_at=now, position=position
-        )
+        self._attempts.begin(taken, owner=owner, position=position)
         return taken
 
     async def overdue(self, *, seconds: float) -> dict[str, int]:
@@ -157,13 +157,13 @@ class FakeJobRepository:
             lease_expires_at=None,
         )
         if written:
-            self._close(claim.job_id, reason.end, reason)
+            self._attempts.end(claim.job_id, reason)
         return written
 
     async def cancel(self, job_id: str) -> Job:
         job = await self.get(job_id)
         if job.status in UNFINISHED:
-            self._close(job_id, AttemptEnd.cancelled)
+            self._attempts.end(job_id, Released(end=AttemptEnd.cancelled))
             return self._finish(job_id, status=JobStatus.cancelled)
         if job.status is not JobStatus.cancelled:
             raise JobStateError(f"The job is {job.status.value}: there is nothing left to cancel.")
@@ -205,13 +205,13 @@ class FakeJobRepository:
     async def delete(self, job_id: str) -> Job | None:
         await self.check()
         self._segments.pop(job_id, None)
-        self._attempts.pop(job_id, None)
+        self._attempts.forget(job_id)
         self._unannounced.discard(job_id)
         return self.jobs.pop(job_id, None)
 
     async def attempts(self, job_id: str) -> list[AttemptRecord]:
         await self.check()
-        return list(self._attempts.get(job_id, {}).values())
+        return self._attempts.of(job_id)
 
     async def dead_letters(self, *, limit: int) -> list[Job]:
         await self.check()
@@ -232,7 +232,7 @@ class FakeJobRepository:
         for job in sorted(self.jobs.values(), key=_age):
             is_lost = job.status is JobStatus.processing and job.lease_expires_at and job.lease_expires_at <= now
             if is_lost and job.attempt > retries.get(job.tier, job.attempt):
-                self._close(job.id, AttemptEnd.lost)
+                self._attempts.end(job.id, LOST)
                 fields = {"error_code": error.code, "error_message": error.detail, "is_dead_letter": True}
                 ended.append(self._finish(job.id, status=JobStatus.failed, finished_at=now, **fields))
         return ended
@@ -296,20 +296,13 @@ class FakeJobRepository:
         if not await self._write(claim):
             return False
         self._finish(claim.job_id, **fields)
-        self._close(claim.job_id, reason.end, reason)
+        self._attempts.end(claim.job_id, reason)
         return True
 
     def _finish(self, job_id: str, **fields: Any) -> Job:
         self._unannounced.add(job_id)
         ended = {"lease_owner": None, "lease_expires_at": None, "finished_at": datetime.now(UTC)}
         return self.overwrite(job_id, **(ended | fields))
-
-    def _close(self, job_id: str, end: AttemptEnd, reason: Released | None = None) -> None:
-        for claim, record in self._attempts.get(job_id, {}).items():
-            if record.end is None:
-                code, message = (reason.error_code, reason.error_message) if reason else (None, None)
-                ended = replace(record, ended_at=datetime.now(UTC), end=end, error_code=code, error_message=message)
-                self._attempts[job_id][claim] = _storable(ended)
 
     async def _write(self, claim: Claim, **fields: Any) -> bool:
         await self.check()
