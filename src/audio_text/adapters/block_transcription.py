@@ -5,11 +5,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
 from audio_text.adapters.audio_blocks import Block, Blocks
-from audio_text.adapters.audio_decoding import SAMPLE_RATE
+from audio_text.adapters.audio_decoding import SAMPLE_RATE, Samples
 from audio_text.adapters.whisper import VendorInfo, VendorSegment, Whisper, whisper_errors
 from audio_text.domain.blocks import Progress, prompt_tokens
 from audio_text.domain.options import TranscriptionOptions
@@ -23,7 +21,10 @@ FRAMES_PER_SECOND = 100
 UNSAFE_SECONDS = 1.0
 """A segment that ends so close to a cut through speech may have lost its end."""
 
-Prepare = Callable[[Whisper, NDArray[np.float32], dict[str, Any]], tuple[Iterator[VendorSegment], VendorInfo]]
+ECHO_SECONDS = 0.1
+"""Nobody begins to speak so close to a cut: what begins here was read into the emptiness after it."""
+
+Prepare = Callable[[Whisper, Samples, dict[str, Any]], tuple[Iterator[VendorSegment], VendorInfo]]
 """Whisper.transcribe, wherever it runs."""
 
 
@@ -88,12 +89,14 @@ class BlockTranscription:
 
     def _block_chunks(self, block: Block) -> Iterator[TranscriptChunk]:
         with whisper_errors():
-            segments, info = self._prepare(self._whisper, self._blocks.floats(block), self._vendor_options())
+            segments, info = self._prepare(self._whisper, self._blocks.samples(block), self._vendor_options())
         before_vad = self._after_vad
         unsafe_from = self._seconds(block.end) - UNSAFE_SECONDS
         kept_until = block.start
         for heard in _guarded(segments):
             segment = self._segment(heard, block)
+            if not block.is_last and segment.start > self._seconds(block.end) - ECHO_SECONDS:
+                break
             if not block.is_cut_in_pause and kept_until >= block.cut_from and segment.end > unsafe_from:
                 break
             self._keep(segment, info)
