@@ -46,6 +46,9 @@ LONGEST_GAP_SECONDS = 10.0
 EQUAL_SECONDS = 1e-6
 """Lengths that differ by less are the same: a tenth of the shortest sample period."""
 
+MOST_DAMAGED_TO_DECODED = 9
+"""Packets that fail for each that is decoded; in mere noise, too, FFmpeg finds what looks like a frame of MP3."""
+
 UNTIMED_CONTAINERS = frozenset({"aac"})
 """Raw streams: what FFmpeg says of their length is a guess from the bit rate of the first second."""
 
@@ -96,7 +99,7 @@ class SoundTrack:
     def samples(self, begin: float = 0.0) -> Iterator[Samples]:
         """The track from `begin` seconds on, about a second at a time; a later begin is met to one sample.
 
-        Raises InvalidAudioError when nothing can be decoded, EmptyAudioError when there is nothing to decode.
+        Raises InvalidAudioError when next to nothing can be decoded, EmptyAudioError when there is nothing to decode.
         """
         converter = _Converter()
         superfluous: int | None = None
@@ -129,7 +132,7 @@ def _sounds(packets: "Iterator[Packet[AudioStream]]", begin: float) -> Iterator[
     """
     position = 0.0
     pace = _Pace()
-    heard = damaged = False
+    decoded = damaged = 0
     for packet in packets:
         stated = _stated_seconds(packet)
         if pace.is_exact and position + stated < begin - WARM_UP_SECONDS:
@@ -138,10 +141,10 @@ def _sounds(packets: "Iterator[Packet[AudioStream]]", begin: float) -> Iterator[
             continue
         try:
             sounds: list[_Sound] = list(packet.decode())
-            heard = heard or bool(sounds)
+            decoded += len(sounds)
         except FFmpegError:
-            damaged = True
-            sounds = [min(stated, LONGEST_GAP_SECONDS)] if heard else []
+            damaged += 1
+            sounds = [min(stated, LONGEST_GAP_SECONDS)] if decoded else []
         start = position
         for sound in sounds:
             if position + _seconds(sound) > begin - SETTLING_SECONDS:
@@ -152,8 +155,10 @@ def _sounds(packets: "Iterator[Packet[AudioStream]]", begin: float) -> Iterator[
             position = start + stated
         else:
             pace.learn(stated, position - start, position)
-    if not heard:
-        raise InvalidAudioError if damaged else EmptyAudioError
+    if damaged > MOST_DAMAGED_TO_DECODED * decoded:
+        raise InvalidAudioError
+    if not decoded:
+        raise EmptyAudioError
 
 
 class _Pace:
