@@ -218,6 +218,16 @@ async def drop_rules_of_other_buckets(admin: Admin, bucket: str) -> None:
             await admin.delete_bucket_lifecycle(Bucket=other["Name"])
 
 
+async def test_preparing_again_writes_nothing(settings: S3Settings, tmp_path: Path) -> None:
+    async with open_store(settings, tmp_path, cors_origins=("https://b.example", "https://a.example")) as store:
+        await store.prepare()
+        methods: list[str] = []
+        events = store._client.meta.events
+        events.register("before-send.s3", lambda request, **_: methods.append(request.method))
+        await store.prepare()
+        assert methods == ["HEAD", "GET", "GET"]
+
+
 async def test_many_processes_may_prepare_a_new_bucket_at_once(
     settings: S3Settings, tmp_path: Path, admin: Admin
 ) -> None:
