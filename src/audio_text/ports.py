@@ -136,6 +136,10 @@ class AudioStore(Protocol):
         """Remove the object; not an error when it is gone already."""
         ...
 
+    async def sweep(self, *, older_than_seconds: float) -> int:
+        """Remove what was left behind so long ago; how much that was. A store that does so by itself does nothing."""
+        ...
+
     async def check(self) -> None:
         """Raise StoreUnavailableError unless the store answers."""
         ...

@@ -56,11 +56,11 @@ class WorkerProcess:
             self._service = TranscriptionService(
                 resources, engine=engine, settings=self._settings, owner=f"{socket.gethostname()}:{os.getpid()}"
             )
-            reconciliation = ReconciliationService(jobs=resources.jobs, queue=resources.queue)
+            reconciliation = ReconciliationService(resources, settings=self._settings.store)
             async with self._consuming(), asyncio.TaskGroup() as group:
-                sweeper = group.create_task(reconciliation.run_forever())
+                upkeep = group.create_task(reconciliation.run_forever())
                 await self._stop.wait()
-                sweeper.cancel()
+                upkeep.cancel()
 
     async def _preload(self, engine: WhisperEngine) -> None:
         for model in self._settings.engine.preload:
