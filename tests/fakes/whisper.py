@@ -52,7 +52,10 @@ class FakeWhisper:
         def encode(text: str, *, add_special_tokens: bool) -> SimpleNamespace:
             return SimpleNamespace(ids=[ord(letter) for letter in text])
 
-        return SimpleNamespace(encode=encode, token_to_id={"<|en|>": 1, "<|fr|>": 2}.get)
+        def decode(tokens: Sequence[int]) -> str:
+            return "".join(map(chr, tokens))
+
+        return SimpleNamespace(encode=encode, decode=decode, token_to_id={"<|en|>": 1, "<|fr|>": 2}.get)
 
     def transcribe(self, audio: NDArray[np.float32], **options: Any) -> tuple[Iterator[VendorSegment], VendorInfo]:
         self.options.append(options)

@@ -186,6 +186,13 @@ def test_the_next_block_is_shown_the_text_before_it() -> None:
     assert len(heard.whisper.options[-1]["initial_prompt"]) <= PROMPT_TOKENS
 
 
+@pytest.mark.parametrize(("condition", "room"), [(True, 121), (False, 343)])
+def test_hotwords_leave_room_for_earlier_and_for_new_text(*, condition: bool, room: int) -> None:
+    heard = hear(monologue(1), hotwords="x" * 400, initial_prompt="", condition_on_previous_text=condition)
+    assert heard.whisper.options[0]["hotwords"] == " " + "x" * (room - 1)
+    assert hear(monologue(1), hotwords="few words").whisper.options[0]["hotwords"] == "few words"
+
+
 def test_text_sampled_too_warm_is_not_shown() -> None:
     heard = hear(monologue(20, pause=8_000), temperature=0.6)
     assert all(options["initial_prompt"] == [] for options in heard.whisper.options)
