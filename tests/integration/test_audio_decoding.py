@@ -2,6 +2,7 @@
 
 import io
 import random
+import re
 import wave
 from contextlib import suppress
 from pathlib import Path
@@ -11,7 +12,13 @@ import pytest
 from faster_whisper import decode_audio
 
 from audio_text.adapters.audio_decoding import SAMPLE_RATE, Samples, open_sound_track
-from audio_text.errors import EmptyAudioError, InvalidAudioError, NoSoundTrackError, TransientError
+from audio_text.errors import (
+    EmptyAudioError,
+    EngineMemoryError,
+    InvalidAudioError,
+    NoSoundTrackError,
+    TransientError,
+)
 from media import RECIPES, Recipe, fragmented, noise, text, video_without_sound, wav
 from recordings import joined, path_of, samples_of, silence, write
 
@@ -198,6 +205,21 @@ def test_what_cannot_be_heard_is_refused_with_its_reason(
     with pytest.raises(error) as caught:
         heard(path)
     assert type(caught.value) is error
+
+
+def test_an_index_that_points_before_the_file_is_damage(tmp_path: Path) -> None:
+    content = bytearray(fragmented("mp4", 1.0))
+    # the first byte of each fragment's base offset: tfhd, flags, track, offset
+    for box in re.finditer(b"tfhd", bytes(content)):
+        content[box.end() + 8] = 0xF8
+    (tmp_path / "damaged.mp4").write_bytes(content)
+    with pytest.raises(InvalidAudioError):
+        heard(tmp_path / "damaged.mp4")
+
+
+def test_lack_of_memory_is_not_taken_for_damage() -> None:
+    with pytest.raises(EngineMemoryError), open_sound_track(path_of("one_a")):
+        raise MemoryError
 
 
 def test_random_damage_never_lets_a_foreign_error_out(tmp_path: Path) -> None:

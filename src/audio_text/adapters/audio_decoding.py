@@ -1,5 +1,6 @@
 """Decoding with PyAV: any accepted container to 16 kHz mono, a second at a time, never the whole file."""
 
+import errno
 import os
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
@@ -18,7 +19,13 @@ from av.packet import Packet
 from numpy.typing import NDArray
 
 from audio_text.domain.media import DEMUXER_OPTIONS
-from audio_text.errors import EmptyAudioError, InvalidAudioError, NoSoundTrackError, TransientError
+from audio_text.errors import (
+    EmptyAudioError,
+    EngineMemoryError,
+    InvalidAudioError,
+    NoSoundTrackError,
+    TransientError,
+)
 
 Samples = NDArray[np.int16]
 
@@ -60,7 +67,8 @@ AV_SECOND = 1_000_000
 def open_sound_track(path: Path) -> Generator["SoundTrack"]:
     """Open the first sound track of a file.
 
-    Raises EmptyAudioError, NoSoundTrackError, InvalidAudioError; TransientError when the disk fails.
+    Raises EmptyAudioError, NoSoundTrackError, InvalidAudioError; TransientError when the disk fails,
+    EngineMemoryError.
     Whatever PyAV raises while the track is read in this context becomes one of these, too.
     """
     try:
@@ -72,8 +80,14 @@ def open_sound_track(path: Path) -> Generator["SoundTrack"]:
                     raise NoSoundTrackError
                 yield SoundTrack(media, file)
     except FFmpegError as error:
+        # also its ENOMEM: damaged headers ask for absurd amounts
         raise InvalidAudioError from error
+    except MemoryError as error:
+        raise EngineMemoryError from error
     except OSError as error:
+        if error.errno == errno.EINVAL:
+            # a damaged index, which made FFmpeg seek to before the beginning
+            raise InvalidAudioError from error
         raise TransientError(f"The recording could not be read: {error.strerror or error}.") from error
 
 
