@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from audio_text.adapters.engine import WhisperEngine
 from audio_text.domain.options import TranscriptionOptions
 from audio_text.settings import Settings
+from audio_text.worker.run import share_heaps
 
 ROOT = Path(__file__).parents[1]
 SAMPLE = ROOT / "src" / "audio_text" / "data" / "recordings" / "memo_35s.wav"
@@ -188,7 +189,7 @@ def report(folder: Path, *, kind: str, longest: int, rounds: int) -> None:
             f" {whole.segments:9} {whole.idle_mib:9.0f} {whole.peak_mib:9.0f} {whole.busy_pss_mib:9.0f}",
             flush=True,
         )
-    shortest, *_, last = peaks
+    shortest, last = next(iter(peaks)), list(peaks)[-1]
     middle = "10 min" if "10 min" in peaks else shortest
     print(f"peak memory grows by {peaks[last] - peaks[middle]:.0f} MiB from {middle} to {last} (at most 150)")
 
@@ -218,6 +219,7 @@ def main() -> None:
     parser.add_argument("--case", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.case:
+        share_heaps()  # as a worker does
         print(json.dumps(asdict(asyncio.run(measure(Case(**json.loads(arguments.case)))))))
         return
     with tempfile.TemporaryDirectory() as folder:

@@ -15,6 +15,12 @@ from recordings import RATE
 
 GARBLED = "?"
 
+INAUDIBLE = RATE // 1_000
+"""Samples: times are told in milliseconds, and what is shorter than one is neither heard nor missed."""
+
+INAUDIBLE_SAMPLES = 32
+"""Two milliseconds; times are told in whole ones."""
+
 
 class SpokenWord(NamedTuple):
     """Number `number` of the recording, in the sentence `sentence`, for `length` samples, then `pause` of silence."""
@@ -71,7 +77,7 @@ class FakeWhisper:
 
     def _hear(self, levels: NDArray[np.int_], first: int, last: int) -> "_Heard":
         number = int(levels[first]) - 1
-        is_whole = last - first == self.words[number].length
+        is_whole = last - first > self.words[number].length - INAUDIBLE_SAMPLES
         return _Heard(number, first, last, f"word{number}" if is_whole else GARBLED)
 
     def _segment(self, words: "list[_Heard]") -> VendorSegment:
@@ -100,6 +106,6 @@ class _Heard(NamedTuple):
 
 
 def runs(levels: NDArray[np.int_]) -> list[tuple[int, int]]:
-    """[first, last) of every stretch of one level, silence left out."""
+    """[first, last) of every audible stretch of one level, silence left out."""
     edges = [0, *(np.flatnonzero(np.diff(levels)) + 1).tolist(), levels.size]
-    return [(first, last) for first, last in pairwise(edges) if first < last and levels[first]]
+    return [(first, last) for first, last in pairwise(edges) if last - first >= INAUDIBLE_SAMPLES and levels[first]]

@@ -10,13 +10,16 @@ from typing import Any
 
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
+import audio_text.adapters.engine
 from audio_text.adapters.engine import WhisperEngine
 from audio_text.adapters.whisper import whisper_errors
 from audio_text.domain.options import Task, TranscriptionOptions
 from audio_text.domain.transcript import Segment, TranscriptChunk
 from audio_text.errors import (
     AudioTextError,
+    EmptyAudioError,
     EngineFailedError,
     EngineMemoryError,
     InvalidAudioError,
@@ -158,6 +161,19 @@ async def test_what_waits_for_a_model_can_be_closed_too(half_an_hour: Path) -> N
                 await chunks_of(engine, path_of("one_a"), model="other")
 
 
+async def test_a_window_that_takes_too_long_is_not_waited_for(
+    half_an_hour: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audio_text.adapters.engine, "CLOSE_SECONDS", 0.0)
+    engine = make_engine(1)
+    chunks = engine.transcribe(half_an_hour, model="demo", options=TranscriptionOptions())
+    await anext(chunks)
+    with capture_logs() as logs:
+        await chunks.aclose()
+    assert [entry["event"] for entry in logs] == ["transcription_still_running"]
+    assert segments_of(await chunks_of(engine, path_of("one_a")))
+
+
 async def test_a_generator_that_was_never_started_costs_nothing(engine: WhisperEngine) -> None:
     await engine.transcribe(Path("/nowhere"), model="nothing", options=TranscriptionOptions()).aclose()
 
@@ -198,6 +214,17 @@ async def test_an_unknown_language_is_refused_with_the_list(engine: WhisperEngin
         await chunks_of(engine, path_of("one_a"), language="xx")
 
 
+async def test_less_than_a_sample_is_nothing(engine: WhisperEngine, tmp_path: Path) -> None:
+    path = tmp_path / "click.wav"
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(192_000)
+        file.writeframes(b"\0\0")
+    with pytest.raises(EmptyAudioError):
+        await chunks_of(engine, path)
+
+
 @pytest.mark.parametrize(("begin", "end"), [(60.0, None), (60.0, 70.0), (3.0, 2.0), (2.0, 2.0)])
 async def test_a_clip_without_sound_is_refused(engine: WhisperEngine, begin: float, end: float | None) -> None:
     with pytest.raises(InvalidRequestError, match="clip"):
@@ -211,7 +238,7 @@ async def test_a_clip_may_end_after_the_recording(engine: WhisperEngine) -> None
 
 async def test_progress_of_a_clip_is_that_of_the_clip(engine: WhisperEngine) -> None:
     chunks = await chunks_of(engine, path_of("memo_35s"), clip_start_seconds=10.0, clip_end_seconds=25.0)
-    assert chunks[0].progress < 50
+    assert all(chunk.progress == pytest.approx(100 * chunk.position / chunk.duration, abs=0.1) for chunk in chunks)
     assert chunks[-1].duration == chunks[-1].position == 15.0
     assert all(10.0 <= segment.start < segment.end <= 25.1 for segment in segments_of(chunks))
 

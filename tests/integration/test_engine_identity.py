@@ -114,7 +114,9 @@ async def test_segments_are_those_of_faster_whisper(
     assert (last.language, last.language_probability) == (info.language, info.language_probability)
 
 
-async def test_a_recording_of_almost_two_minutes_is_still_one_block(engine: WhisperEngine, model: WhisperModel) -> None:
+async def test_a_recording_as_long_as_a_block_is_still_one_block(model: WhisperModel) -> None:
+    settings = make_settings({"engine.block_seconds": 120.0})
+    engine = WhisperEngine(settings.engine, settings.models, concurrency=1)
     chosen = TranscriptionOptions(temperature=(0.0,))
     expected, info = by_whisper(model, str(path_of("memo_100s")), chosen)
     chunks = await by_engine(engine, path_of("memo_100s"), chosen)

@@ -152,10 +152,8 @@ class TranscriptionService:
             ) from error
 
     async def _resume_point(self, attempt: "_Attempt") -> ResumePoint | None:
-        job = attempt.job
-        if job.attempt == 1:
-            return None
-        attempt.segments = await self._jobs.segments(job.id)
+        # Also a first attempt may find some: one that was handed back is not counted.
+        attempt.segments = await self._jobs.segments(attempt.job.id)
         return attempt.resume_point()
 
     async def _record(self, attempt: "_Attempt", chunk: TranscriptChunk) -> None:

@@ -5,9 +5,11 @@ process ends by itself with 0 after SIGTERM or when it is due for recycling; who
 """
 
 import asyncio
+import ctypes
 import os
 import signal
 import socket
+import sys
 import threading
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -30,9 +32,23 @@ STUCK_EXIT_CODE = 70
 """The process ended itself because a job outlived its hard limit (EX_SOFTWARE of sysexits.h)."""
 
 
+M_ARENA_MAX = -8
+"""From malloc.h of the GNU C library."""
+
+HEAPS = 2
+"""Each thread would get a heap of its own, and keep what a block once needed: a quarter more memory for nothing."""
+
+
 def main(settings: Settings, group: WorkerGroup) -> None:
     """Run one group's process until SIGTERM, SIGINT or recycling. Raises ModelUnavailableError from preloading."""
+    share_heaps()
     asyncio.run(WorkerProcess(settings, group).run())
+
+
+def share_heaps() -> None:
+    """Let all threads share a few heaps of the C library, where it is one that can be told so; before they start."""
+    if sys.platform == "linux" and hasattr(ctypes.CDLL(None), "mallopt"):
+        ctypes.CDLL(None).mallopt(M_ARENA_MAX, HEAPS)
 
 
 class WorkerProcess:
