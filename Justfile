@@ -54,6 +54,7 @@ migrate *arguments: (_install "local")
 setup: (_install "dev")
 
 # Run all tests and hold the coverage; with arguments, run just those: just test tests/unit -k name
+[no-exit-message]
 [script]
 test *arguments: setup
     if [ $# -gt 0 ]; then exec pytest "$@"; fi

@@ -1,5 +1,6 @@
 """Small media files for tests, made with PyAV alone: nobody needs an ffmpeg on the path."""
 
+import struct
 import tempfile
 from fractions import Fraction
 from functools import cache
@@ -73,6 +74,19 @@ def mp3_with_cover(cover_bytes: int) -> bytes:
     """An mp3 whose ID3 tag holds a picture of that size in front of the sound."""
     picture = b"APIC" + _synchsafe(cover_bytes) + b"\0\0" + b"\0" * cover_bytes
     return b"ID3\x04\0\0" + _synchsafe(len(picture)) + picture + recording("mp3", 3.0)
+
+
+@cache
+def mp4_that_promises(samples: int) -> bytes:
+    """A small m4a whose tables claim so many samples of one byte each."""
+    data = bytearray(recording("m4a"))
+    sizes, times, chunks = (data.index(table) + 8 for table in (b"stsz", b"stts", b"stsc"))
+    struct.pack_into(">II", data, sizes, 1, samples)
+    struct.pack_into(">I", data, times + 4, samples)
+    (entries,) = struct.unpack_from(">I", data, chunks)
+    for entry in range(entries):
+        struct.pack_into(">I", data, chunks + 8 + 12 * entry, samples)
+    return bytes(data)
 
 
 def text() -> bytes:

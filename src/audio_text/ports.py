@@ -219,6 +219,10 @@ class AudioStore(Protocol):
         """Remove the object; not an error when it is gone already."""
         ...
 
+    async def sweep(self, *, older_than_seconds: float) -> int:
+        """Remove what was left behind so long ago; how much that was. A store that does so by itself does nothing."""
+        ...
+
     async def check(self) -> None:
         """Raise StoreUnavailableError unless the store answers."""
         ...
@@ -324,7 +328,11 @@ class Resources(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ResumePoint(msgspec.Struct, frozen=True, kw_only=True):
-    """Where an earlier attempt stopped: continue at `position` seconds with these facts and segments behind."""
+    """Where an earlier attempt stopped: continue at `position` seconds with these facts and segments behind.
+
+    `position` is in the time of the recording, as the segments' times are, also when only a clip is wanted.
+    `previous_tokens` are those that `domain.blocks.prompt_tokens` finds in the segments.
+    """
 
     position: float
     next_segment_id: int
@@ -343,7 +351,9 @@ class Engine(Protocol):
         """Yield chunks as they are decoded, the last with position == duration; never blocks the event loop.
 
         At least one chunk always comes, also for silence. Closing the generator stops the work at the next
-        segment. Raises InvalidAudioError, NoSoundTrackError, ModelUnavailableError; TransientError for lack of memory.
+        segment. Raises InvalidAudioError, EmptyAudioError, NoSoundTrackError; UnknownModelError, ModelUnavailableError;
+        InvalidRequestError for a language that the model does not know and a clip outside the recording;
+        TransientError, EngineMemoryError for lack of memory.
         """
         ...
 

@@ -198,6 +198,12 @@ class AudioStoreContract:
         await store.delete(key)
         assert not await is_there(store, key)
 
+    async def test_sweeping_leaves_what_may_still_be_wanted(self, store: AudioStore, put: Put) -> None:
+        key = new_key("mp3")
+        await put(await link(store, key), DATA, "audio/mpeg")
+        assert await store.sweep(older_than_seconds=3_600) == 0
+        assert await is_there(store, key)
+
     async def test_a_store_may_be_prepared_again_and_by_many_at_once(self, store: AudioStore, put: Put) -> None:
         key = new_key("mp3")
         assert await put(await link(store, key), DATA, "audio/mpeg")

@@ -1,4 +1,5 @@
 import asyncio
+import gc
 import http.server
 import io
 import random
@@ -8,10 +9,12 @@ from contextlib import suppress
 from pathlib import Path
 
 import av
+import psutil
 import pytest
 
 import media
-from audio_text.adapters.probe import BLOCK_BYTES, PyAvProbe
+from audio_text.adapters.probe import CHILD_MODULE, MAX_CHILDREN, PyAvProbe
+from audio_text.adapters.probe_protocol import BLOCK_BYTES
 from audio_text.domain.media import DEMUXER_OPTIONS
 from audio_text.domain.transcript import AudioFacts
 from audio_text.errors import (
@@ -38,6 +41,21 @@ class Stored:
     async def read_range(self, start: int, length: int) -> bytes:
         self.requests.append((start, length))
         return self.data[start : start + length]
+
+
+class HangingStore:
+    """A store that does not answer until it is told to."""
+
+    def __init__(self) -> None:
+        self.was_asked, self.was_left, self.go_on = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def read_range(self, start: int, length: int) -> bytes:
+        self.was_asked.set()
+        try:
+            await self.go_on.wait()
+        finally:
+            self.was_left.set()
+        return bytes(length)
 
 
 async def look(probe: AudioProbe, data: bytes) -> AudioFacts:
@@ -83,10 +101,15 @@ class TestFakeProbe(AudioProbeContract):
         return FakeProbe()
 
 
+@pytest.fixture(scope="module")
+def pyav_probe() -> PyAvProbe:
+    return PyAvProbe()
+
+
 class TestPyAvProbe(AudioProbeContract):
     @pytest.fixture
-    def probe(self) -> AudioProbe:
-        return PyAvProbe()
+    def probe(self, pyav_probe: PyAvProbe) -> AudioProbe:
+        return pyav_probe
 
     @pytest.mark.parametrize("extension", media.RECIPES)
     async def test_each_of_the_nine_formats_is_understood(self, probe: AudioProbe, extension: str) -> None:
@@ -150,9 +173,8 @@ class TestPyAvProbe(AudioProbeContract):
             with suppress(InvalidAudioError):
                 await look(probe, bytes(data))
 
-    async def test_nothing_is_written_to_the_terminal(
-        self, probe: AudioProbe, capfd: pytest.CaptureFixture[str]
-    ) -> None:
+    async def test_nothing_is_written_to_the_terminal(self, capfd: pytest.CaptureFixture[str]) -> None:
+        probe = PyAvProbe()
         for data in (
             media.text(),
             media.noise(),
@@ -165,48 +187,81 @@ class TestPyAvProbe(AudioProbeContract):
                 continue
         assert capfd.readouterr() == ("", "")
 
-    async def test_a_store_that_hangs_is_unavailable(self) -> None:
-        forgotten = asyncio.Event()
+    async def test_a_small_file_that_promises_gigabytes_is_refused(self, probe: AudioProbe) -> None:
+        for samples in (2_000_000, 20_000_000, 85_000_000):
+            with pytest.raises(InvalidAudioError):
+                await look(probe, media.mp4_that_promises(samples))
+        assert (await look(probe, media.mp4_that_promises(100))).codec == "aac"
+
+    async def test_an_index_that_our_memory_cannot_hold_is_refused(self, probe: AudioProbe) -> None:
+        data = media.mp4_that_promises(20_000_000)
 
         async def read_range(start: int, length: int) -> bytes:
-            try:
-                await asyncio.Event().wait()
-            finally:
-                forgotten.set()
-            return b""
+            return data[start : start + length].ljust(length, b"\0")
 
+        with pytest.raises(InvalidAudioError):
+            await probe.probe(read_range, 1_000_000_000)
+
+    async def test_a_store_that_hangs_is_unavailable(self) -> None:
+        probe, store = PyAvProbe(timeout_seconds=2.0), HangingStore()
         with pytest.raises(StoreUnavailableError):
-            await PyAvProbe(timeout_seconds=0.2).probe(read_range, 1_000)
-        async with asyncio.timeout(10):
-            await forgotten.wait()
+            await probe.probe(store.read_range, 1_000)
+        assert store.was_left.is_set()
+        assert (await look(probe, media.wav())).channels == 1
 
     async def test_too_many_probes_of_a_hanging_store_turn_others_away(self) -> None:
-        async def read_range(start: int, length: int) -> bytes:
-            await asyncio.Event().wait()
-            return b""
-
-        probe = PyAvProbe(timeout_seconds=0.3)
-        outcomes = await asyncio.gather(*(probe.probe(read_range, 1_000) for _ in range(8)), return_exceptions=True)
-        assert all(isinstance(outcome, TransientError) for outcome in outcomes)
-        assert (await look(PyAvProbe(), media.wav())).channels == 1
+        probe, store = PyAvProbe(timeout_seconds=2.0), HangingStore()
+        outcomes = await asyncio.gather(
+            *(probe.probe(store.read_range, 1_000) for _ in range(MAX_CHILDREN + 2)), return_exceptions=True
+        )
+        assert [type(outcome) for outcome in outcomes[-2:]] == [TransientError] * 2
+        assert (await look(probe, media.wav())).channels == 1
 
     async def test_a_client_that_goes_away_takes_its_probe_along(self) -> None:
-        asked, forgotten = asyncio.Event(), asyncio.Event()
-
-        async def read_range(start: int, length: int) -> bytes:
-            asked.set()
-            try:
-                await asyncio.Event().wait()
-            finally:
-                forgotten.set()
-            return b""
-
+        probe, store = PyAvProbe(), HangingStore()
         async with asyncio.TaskGroup() as group:
-            visit = group.create_task(PyAvProbe().probe(read_range, 1_000))
-            await asked.wait()
+            visit = group.create_task(probe.probe(store.read_range, 1_000))
+            await store.was_asked.wait()
             visit.cancel()
-        async with asyncio.timeout(10):
-            await forgotten.wait()
+        assert store.was_left.is_set()
+        assert (await look(probe, media.wav())).channels == 1
+
+    async def test_a_crash_refuses_the_file_and_nothing_else(self) -> None:
+        probe, store = PyAvProbe(), HangingStore()
+
+        async def crash() -> None:
+            await store.was_asked.wait()
+            for process in psutil.Process().children(recursive=True):
+                if CHILD_MODULE in process.cmdline():
+                    process.kill()
+            store.go_on.set()
+
+        outcome, _ = await asyncio.gather(probe.probe(store.read_range, 1_000), crash(), return_exceptions=True)
+        assert isinstance(outcome, InvalidAudioError)
+        assert (await look(probe, media.wav())).channels == 1
+
+    async def test_a_child_that_died_in_its_sleep_is_replaced(self) -> None:
+        probe = PyAvProbe()
+        await look(probe, media.wav())
+        for child in probe._children:
+            child._process.kill()
+            child._process.wait()
+        assert (await look(probe, media.wav())).channels == 1
+
+    async def test_a_child_knows_none_of_our_secrets(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("AUDIO_TEXT_S3_SECRET_KEY", "secret")
+        probe = PyAvProbe()
+        await look(probe, media.wav())
+        (child,) = probe._children
+        assert set(psutil.Process(child._process.pid).environ()) <= {"PYTHONPATH", "LC_CTYPE"}
+
+    async def test_the_children_end_with_their_probe(self) -> None:
+        probe = PyAvProbe()
+        await look(probe, media.wav())
+        processes = [child._process for child in probe._children]
+        del probe
+        gc.collect()
+        assert all(process.returncode is not None for process in processes)
 
     async def test_an_index_without_end_is_refused_after_a_bounded_number_of_bytes(self) -> None:
         stored = Stored(media.recording("mp4", 100.0))
@@ -222,7 +277,7 @@ class TestPyAvProbe(AudioProbeContract):
 
         assert (await probe.probe(read_range, len(data))).duration == pytest.approx(5.0)
 
-    async def test_many_probes_at_once_do_not_wait_for_threads_that_the_store_needs(self, tmp_path: Path) -> None:
+    async def test_many_probes_may_come_at_once(self, probe: AudioProbe, tmp_path: Path) -> None:
         path = tmp_path / "recording.wav"
         path.write_bytes(media.wav(5.0))
 
@@ -234,7 +289,6 @@ class TestPyAvProbe(AudioProbeContract):
         async def read_range(start: int, length: int) -> bytes:
             return await asyncio.to_thread(read, start, length)
 
-        probe = PyAvProbe()
         facts = await asyncio.gather(*(probe.probe(read_range, path.stat().st_size) for _ in range(60)))
         assert {fact.duration for fact in facts} == {5.0}
 
@@ -290,24 +344,28 @@ SDP = b"v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=x\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\
 
 
 @pytest.mark.parametrize("playlist", [hls, concat, dash])
-async def test_a_playlist_makes_nobody_call_anywhere(playlist: Callable[[str], bytes], listener: Listener) -> None:
+async def test_a_playlist_makes_nobody_call_anywhere(
+    pyav_probe: PyAvProbe, playlist: Callable[[str], bytes], listener: Listener
+) -> None:
     with pytest.raises(InvalidAudioError):
-        await look(PyAvProbe(), playlist(f"{listener.url}/recording.wav"))
+        await look(pyav_probe, playlist(f"{listener.url}/recording.wav"))
     assert listener.paths == []
 
 
 @pytest.mark.parametrize("playlist", [hls, concat, dash])
-async def test_a_playlist_opens_no_local_file(playlist: Callable[[str], bytes], tmp_path: Path) -> None:
+async def test_a_playlist_opens_no_local_file(
+    pyav_probe: PyAvProbe, playlist: Callable[[str], bytes], tmp_path: Path
+) -> None:
     path = tmp_path / "secret.wav"
     path.write_bytes(media.wav())
     for target in (str(path), f"file://{path}", path.name):
         with pytest.raises(InvalidAudioError):
-            await look(PyAvProbe(), playlist(target))
+            await look(pyav_probe, playlist(target))
 
 
-async def test_a_session_description_is_no_audio() -> None:
+async def test_a_session_description_is_no_audio(pyav_probe: PyAvProbe) -> None:
     with pytest.raises(InvalidAudioError):
-        await look(PyAvProbe(), SDP)
+        await look(pyav_probe, SDP)
 
 
 @pytest.mark.parametrize("wall", ["format_whitelist", "protocol_whitelist"])

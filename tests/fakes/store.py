@@ -41,6 +41,7 @@ class FakeAudioStore:
         self.content_types: dict[str, str | None] = {}
         self.links: dict[str, Link] = {}
         self.is_down = False
+        self.is_old = False
 
     def put(self, key: str, data: bytes, content_type: str | None = None) -> str:
         """Store an object; returns a URL that `key_of` understands."""
@@ -99,6 +100,13 @@ class FakeAudioStore:
     async def delete(self, key: str) -> None:
         self._answer()
         self.objects.pop(key, None)
+
+    async def sweep(self, *, older_than_seconds: float) -> int:
+        self._answer()
+        removed = len(self.objects) if self.is_old else 0
+        if self.is_old:
+            self.objects.clear()
+        return removed
 
     async def check(self) -> None:
         self._answer()

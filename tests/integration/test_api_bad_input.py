@@ -203,7 +203,7 @@ async def test_an_upload_link_that_was_altered_is_refused(shared_api: Api) -> No
         (b'{"filename": "\\ud800.wav"}', "cannot be understood"),
         (b"filename=talk.wav", "cannot be understood"),
         (b"[" * 60_000, "cannot be understood"),
-        (b"{}", "`filename`: is missing"),
+        (b"{}", "`filename` is missing"),
     ],
 )
 @pytest.mark.parametrize("path", [PRESIGN, TRANSCRIBE, "/api/v1/job/some/email"])

@@ -224,9 +224,9 @@ async def test_the_sweep_removes_what_is_old_and_nothing_else(store: DiskAudioSt
     unfinished.touch()
     for path in (folder / old.key, unfinished):
         age_by_a_day(path)
-    assert await store.sweep(3_600) == 2
+    assert await store.sweep(older_than_seconds=3_600) == 2
     assert files(folder) == [folder / new.key]
-    assert await store.sweep(3_600) == 0
+    assert await store.sweep(older_than_seconds=3_600) == 0
 
 
 def age_by_a_day(path: Path) -> None:

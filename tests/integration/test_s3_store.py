@@ -1,5 +1,6 @@
 import asyncio
 import fcntl
+import json
 import os
 import resource
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -13,6 +14,7 @@ import botocore.exceptions
 import httpx
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
 from audio_text.adapters.s3_client import CONFIG, s3_errors
 from audio_text.adapters.s3_store import DOWNLOAD_PREFIX, S3AudioStore, open_s3_store
@@ -140,6 +142,35 @@ async def test_a_change_of_origins_replaces_our_rule_and_keeps_others(
     assert [rule["ID"] for rule in rules] == ["theirs"]
 
 
+async def test_without_origins_no_rule_is_left(settings: S3Settings, tmp_path: Path, admin: Admin) -> None:
+    for origins in ((ORIGIN,), ()):
+        async with open_store(settings, tmp_path, cors_origins=origins) as store:
+            await store.prepare()
+    with pytest.raises(botocore.exceptions.ClientError, match="NoSuchCORSConfiguration"):
+        await admin.get_bucket_cors(Bucket=settings.bucket)
+
+
+async def test_keys_that_may_only_touch_objects_are_enough_for_a_bucket_that_exists(
+    s3_server: S3Server, settings: S3Settings, tmp_path: Path, browser: httpx.AsyncClient, admin: Admin
+) -> None:
+    access_key, secret_key = s3_server.add_user("guest")
+    await admin.create_bucket(Bucket=settings.bucket)
+    objects = ["s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:ListBucket"]
+    arns = [f"arn:aws:s3:::{settings.bucket}{rest}" for rest in ("", "/*")]
+    principal = {"AWS": ["arn:aws:iam:::user/guest"]}
+    statement = {"Effect": "Allow", "Principal": principal, "Action": objects, "Resource": arns}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    await admin.put_bucket_policy(Bucket=settings.bucket, Policy=policy)
+    async with open_store(settings, tmp_path, access_key=access_key, secret_key=secret_key) as store:
+        with capture_logs() as logs:
+            await store.prepare()
+        assert [entry["rule"] for entry in logs] == ["cors", "lifecycle"]
+        await store.check()
+        key = await upload(store, browser, b"data")
+        assert await store.read_range(key, 0, 4) == b"data"
+        await store.delete(key)
+
+
 async def test_every_origin_may_be_allowed(settings: S3Settings, tmp_path: Path, browser: httpx.AsyncClient) -> None:
     async with open_store(settings, tmp_path, cors_origins=("*",)) as store:
         await store.prepare()
@@ -185,6 +216,16 @@ async def drop_rules_of_other_buckets(admin: Admin, bucket: str) -> None:
     for other in (await admin.list_buckets())["Buckets"]:
         if other["Name"] != bucket:
             await admin.delete_bucket_lifecycle(Bucket=other["Name"])
+
+
+async def test_preparing_again_writes_nothing(settings: S3Settings, tmp_path: Path) -> None:
+    async with open_store(settings, tmp_path, cors_origins=("https://b.example", "https://a.example")) as store:
+        await store.prepare()
+        methods: list[str] = []
+        events = store._client.meta.events
+        events.register("before-send.s3", lambda request, **_: methods.append(request.method))
+        await store.prepare()
+        assert methods == ["HEAD", "GET", "GET"]
 
 
 async def test_many_processes_may_prepare_a_new_bucket_at_once(

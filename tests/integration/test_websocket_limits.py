@@ -2,21 +2,24 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from random import Random
 from typing import Any
 
-import msgspec
 import pytest
+from msgspec.structs import replace
+from structlog.testing import capture_logs
 
 import media
-from audio_text.bootstrap import open_resources
+from audio_text.api.websocket import Close
+from audio_text.bootstrap import ApiServices, open_api_services, open_resources
 from audio_text.domain.events import JobUpdate
 from audio_text.domain.job import JobStatus
+from audio_text.errors import AudioTextError
 from audio_text.settings import Settings
 from factories import make_segment
-from services.api import Api, ApiProcess, api_process, in_one_task
+from services.api import Api, ApiProcess, api_process, in_one_task, running
 from services.live import Worker, following, receive, to_the_end
 from services.waiting import until
 
@@ -32,8 +35,8 @@ async def worker(shared_api_settings: Settings) -> AsyncIterator[Worker]:
 @pytest.fixture(scope="module")
 def server(shared_api_settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiProcess]:
     """One that waits half a second for a slow client, and keeps little for it."""
-    events = msgspec.structs.replace(shared_api_settings.events, send_timeout_seconds=0.5, follower_buffer=16)
-    settings = msgspec.structs.replace(shared_api_settings, events=events)
+    events = replace(shared_api_settings.events, send_timeout_seconds=0.5, follower_buffer=16)
+    settings = replace(shared_api_settings, events=events)
     with api_process(settings, tmp_path_factory.mktemp("server")) as process:
         yield process
 
@@ -46,6 +49,8 @@ class Socket:
         self.scope: Any = {"type": "websocket", "path": path, "query_string": b"", "headers": [], "state": {}}
         self.greeted = asyncio.Event()
         self.has_left = False
+        self.is_deaf = False
+        self.sent: list[Any] = []
         self._said: asyncio.Queue[Any] = asyncio.Queue()
         self._said.put_nowait({"type": "websocket.connect"})
 
@@ -53,12 +58,32 @@ class Socket:
         self.has_left = True
         self._said.put_nowait({"type": "websocket.disconnect", "code": 1006})
 
+    def say(self, text: str) -> None:
+        self._said.put_nowait({"type": "websocket.receive", "text": text})
+
     async def receive(self) -> Any:
         return await self._said.get()
 
     async def send(self, message: Any) -> None:
+        if self.is_deaf and message["type"] == "websocket.send":
+            await asyncio.sleep(3_600)
+        self.sent.append(message)
         if '"job_update"' in str(message.get("text")):
             self.greeted.set()
+
+
+def broken_live(error: Exception) -> Any:
+    class Live:
+        async def follow(self, *_: object, **__: object) -> AsyncIterator[None]:
+            raise error
+            yield
+
+    @asynccontextmanager
+    async def open_services(settings: Settings) -> AsyncIterator[ApiServices]:
+        async with open_api_services(settings) as services:
+            yield replace(services, live=Live())  # type: ignore[arg-type]
+
+    return open_services
 
 
 def closed(server: ApiProcess, job_id: str) -> list[str]:
@@ -78,7 +103,7 @@ async def test_a_client_that_takes_nothing_is_dropped_and_costs_little_memory(
         await receive(socket)
         socket.transport.pause_reading()
         for number in range(200):
-            segments = (msgspec.structs.replace(long, id=number),)
+            segments = (replace(long, id=number),)
             await worker.events.publish(
                 JobUpdate(job_id=job.id, status=JobStatus.processing, progress=0.0, segments=segments)
             )
@@ -108,6 +133,49 @@ async def test_nothing_is_left_of_connections_that_were_aborted(server: ApiProce
 
     open_files = await come_and_go()
     assert await come_and_go() < open_files + 25, "besides those of the pools"
+
+
+async def test_clients_that_leave_while_they_are_told_something_are_no_failures(
+    server: ApiProcess, worker: Worker
+) -> None:
+    job = await worker.submitted()
+    claim = await worker.claim(job)
+    async with AsyncExitStack() as stack:
+        sockets = [await stack.enter_async_context(following(server, job.id)) for _ in range(40)]
+        for number, socket in enumerate(sockets):
+            await worker.decode(claim, number)
+            socket.transport.abort()
+        await until(lambda: len(closed(server, job.id)) == 40)
+    assert set(closed(server, job.id)) == {"gone"}
+    assert not server.logged("socket_failed")
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError("secret"), AudioTextError("secret")])
+async def test_what_nobody_foresaw_closes_the_connection_with_1011_and_is_logged(
+    shared_api_settings: Settings, error: Exception
+) -> None:
+    async with running(shared_api_settings, open_services=broken_live(error)) as api:
+        socket = Socket("some")
+        with capture_logs() as logs:
+            await api.app(socket.scope, socket.receive, socket.send)
+    assert socket.sent[-1] == {"type": "websocket.close", "code": 1011, "reason": Close.broken.value[1]}
+    assert "secret" not in str(socket.sent)
+    assert [line["log_level"] for line in logs if line["event"] == "socket_failed"] == ["error"]
+
+
+async def test_a_client_that_pings_and_takes_no_pong_is_dropped(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = await api.submit("talk.wav", media.wav())
+    api.app.state.settings = replace(
+        api.settings, events=replace(api.settings.events, send_timeout_seconds=0.05, ping_seconds=60.0)
+    )
+    socket = Socket(job["id"])
+    async with asyncio.TaskGroup() as group:
+        connection = group.create_task(api.app(socket.scope, socket.receive, socket.send))
+        await socket.greeted.wait()
+        socket.is_deaf = True
+        socket.say("ping")
+        await connection
+    assert socket.sent[-1]["code"] == 4408
 
 
 async def test_every_task_and_subscription_of_a_connection_ends_with_it(api: Api) -> None:
@@ -160,8 +228,8 @@ async def test_a_client_is_asked_to_come_back_while_a_part_is_away(
     shared_api_settings: Settings, tmp_path: Path, worker: Worker, key: str, code: str
 ) -> None:
     job = await worker.submitted()
-    away = msgspec.structs.replace(getattr(shared_api_settings, key), port=1)
-    settings = msgspec.structs.replace(shared_api_settings, **{key: away})
+    away = replace(getattr(shared_api_settings, key), port=1)
+    settings = replace(shared_api_settings, **{key: away})
     with api_process(settings, tmp_path) as server:
         async with following(server, job.id) as socket:
             messages, closed_with = await to_the_end(socket)

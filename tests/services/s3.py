@@ -154,10 +154,13 @@ class Cluster:
         self.must("ceph-osd", "-i", "0", "--mkfs", "--osd-uuid", uuid)
         return Daemon(self, "ceph-osd", "-i", "0")
 
+    def add_user(self, name: str, access_key: str, secret_key: str) -> None:
+        keys = ("--access-key", access_key, "--secret-key", secret_key)
+        self.must("radosgw-admin", "user", "create", f"--uid={name}", f"--display-name={name}", *keys)
+
     def gateway(self) -> Gateway:
         """After the store runs."""
-        keys = ("--access-key", ACCESS_KEY, "--secret-key", SECRET_KEY)
-        self.must("radosgw-admin", "user", "create", "--uid=test", "--display-name=test", *keys)
+        self.add_user("owner", ACCESS_KEY, SECRET_KEY)
         return Gateway(self, "radosgw", "-n", "client.rgw")
 
 
@@ -170,6 +173,12 @@ class S3Server:
         self.access_key = ACCESS_KEY
         self.secret_key = SECRET_KEY
         self._gateway = gateway
+
+    def add_user(self, name: str) -> tuple[str, str]:
+        """Let somebody else in, who owns nothing; returns access and secret key."""
+        keys = f"{name}key", f"{name}secret0123456789"
+        self._cluster.add_user(name, *keys)
+        return keys
 
     def do_days_work(self) -> None:
         """Let the server do what it does once a day: delete what a lifecycle rule calls old, in the first bucket."""

@@ -328,6 +328,46 @@ async def test_a_transcript_never_overwrites_its_recording(tmp_path: Path) -> No
     assert (await run("http://127.0.0.1:9", odd)).exit_code == 2
 
 
+async def test_an_output_folder_that_cannot_be_made_is_refused_before_the_upload(
+    service: StubService, audio: Path
+) -> None:
+    result = await run(service, audio, "--output", audio / "folder")
+
+    assert result.exit_code == 2
+    assert "cannot be made" in result.stderr
+    assert service.presigned == []
+
+
+async def test_a_transcript_that_cannot_be_written_is_a_failure_with_its_reason(
+    service: StubService, audio: Path
+) -> None:
+    audio.with_suffix(".txt").mkdir()
+
+    result = await run(service, audio)
+
+    assert result.exit_code == 1
+    assert "Is a directory" in result.stderr
+
+
+async def test_a_server_that_measures_less_costs_only_the_summary(service: StubService, audio: Path) -> None:
+    service.outcomes = [{"duration": None}, {"real_time_factor": None, "language": None}]
+    service.connections *= 2
+
+    assert "s of audio" not in (await run(service, audio)).stderr
+    assert "4.0 s of audio in 0.50 s\n" in (await run(service, audio)).stderr
+
+
+@pytest.mark.parametrize("name", ["localhost", "127.0.0.1", "[::1]"])
+async def test_no_proxy_stands_between_this_machine_and_itself(name: str, service: StubService, audio: Path) -> None:
+    port = service.url.rpartition(":")[2]
+    environment = {"AUDIO_TEXT_SERVER": f"http://{name}:{port}", "http_proxy": "http://127.0.0.1:9", "no_proxy": ""}
+
+    result = await asyncio.to_thread(CliRunner().invoke, transcribe, [str(audio)], env=environment)
+
+    assert "127.0.0.1:9" not in result.stderr
+    assert result.exit_code == 0 or name == "[::1]"
+
+
 async def test_a_name_that_is_not_utf8_can_be_sent(service: StubService, audio: Path, tmp_path: Path) -> None:
     odd = tmp_path / "caf\udce9.wav"
     odd.write_bytes(b"RIFF")

@@ -1,18 +1,27 @@
 """Rows are compared with messages, and missing wake-ups sent again."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 
+from audio_text.ports import Resources
 from audio_text.services.reconciliation import MOST_WAKE_UPS, ReconciliationService
-from factories import make_job
+from factories import make_job, make_settings
+from fakes.events import FakeEventStream
 from fakes.queue import FakeJobQueue
 from fakes.repository import FakeJobRepository
+from fakes.store import FakeAudioStore
 
 LONG_AGO = datetime.now(UTC) - timedelta(minutes=1)
 
 
+def service(jobs: FakeJobRepository, queue: FakeJobQueue, store: FakeAudioStore) -> ReconciliationService:
+    resources = Resources(jobs=jobs, store=store, queue=queue, events=FakeEventStream())
+    return ReconciliationService(resources, settings=make_settings().store)
+
+
 async def reconcile(jobs: FakeJobRepository, queue: FakeJobQueue) -> list[str]:
     before = len(queue.messages)
-    await ReconciliationService(jobs=jobs, queue=queue).run_once()
+    await service(jobs, queue, FakeAudioStore()).restore_wake_ups()
     return [message.tier for message in queue.messages[before:]]
 
 
@@ -55,3 +64,24 @@ async def test_a_lost_queue_is_filled_again_in_bounded_portions() -> None:
 
     assert len(await reconcile(jobs, queue)) == MOST_WAKE_UPS
     assert len(await reconcile(jobs, queue)) == 1
+
+
+async def test_recordings_that_nobody_came_back_for_are_removed() -> None:
+    store = FakeAudioStore()
+    store.put("uploads/ab/abcdef.wav", b"forgotten")
+    store.is_old = True
+
+    await service(FakeJobRepository(), FakeJobQueue(), store).sweep_store()
+
+    assert store.objects == {}
+
+
+async def test_an_outage_only_postpones_the_work() -> None:
+    jobs, queue, store = FakeJobRepository(), FakeJobQueue(), FakeAudioStore()
+    jobs.is_down = store.is_down = True
+
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(service(jobs, queue, store).run_forever())
+        await asyncio.sleep(0.05)
+        assert not running.done()
+        running.cancel()

@@ -417,6 +417,27 @@ async def test_a_stopping_worker_hands_its_job_back_without_spending_the_attempt
     assert world.engine.is_closed
 
 
+async def test_a_job_that_was_handed_back_goes_on_where_it_was() -> None:
+    world = World(make_chunk(FIRST), hanging())
+    job_id = await world.submit()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(world.run())
+        async with world.events.follow(job_id, after="0-0") as subscription:
+            async for published in subscription:
+                if published.update.segments:
+                    break
+        world.service.stop()
+
+    following = World(make_chunk(SECOND, position=10.0))
+    following.jobs = world.jobs
+    job = await following.run()
+
+    (resume,) = following.engine.resumes
+    assert resume is not None
+    assert resume.position == FIRST.end
+    assert (job.attempt, job.result_text) == (1, "Sentence 0. Sentence 1.")
+
+
 async def test_a_worker_that_stops_while_it_claims_hands_the_job_back_untouched() -> None:
     world = World(make_chunk(FIRST, position=10.0))
     job_id = await world.submit()

@@ -4,13 +4,12 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from audio_text.adapters.audio_decoding import SAMPLE_RATE, Samples
 from audio_text.adapters.whisper import FRAME_SAMPLES
 from audio_text.domain.blocks import longest_pause
 
-SpeechDetector = Callable[[NDArray[np.float32]], Sequence[float]]
+SpeechDetector = Callable[[Samples], Sequence[float]]
 """Samples to the probability of speech in each whole frame of FRAME_SAMPLES."""
 
 PAUSE_FRAMES = 8
@@ -62,15 +61,15 @@ class Blocks:
             return self._block(self._buffer.size, cut_from=self._buffer.size, is_last=True)
         length = min(self._size, FIRST_BLOCK_SAMPLES) if self._start == 0 else self._size
         search_from = length - min(SEARCH_SAMPLES, length // 2)
-        pause = longest_pause(self._speech(_floats(self._buffer[search_from : length - LEAST_REST_SAMPLES])))
+        pause = longest_pause(self._speech(self._buffer[search_from : length - LEAST_REST_SAMPLES]))
         middle = (pause.start + pause.stop) * FRAME_SAMPLES // 2 if pause else length - search_from
         return self._block(
             search_from + middle, cut_from=search_from, is_last=False, is_cut_in_pause=len(pause) >= PAUSE_FRAMES
         )
 
-    def floats(self, block: Block) -> NDArray[np.float32]:
-        """The last block's samples as Whisper wants them, -1 to 1."""
-        return _floats(self._buffer[: block.end - block.start])
+    def samples(self, block: Block) -> Samples:
+        """What is heard in the block that was read last."""
+        return self._buffer[: block.end - block.start]
 
     def go_back(self, sample: int) -> None:
         """Let the next block begin here, within the last one, instead of at its end."""
@@ -93,7 +92,3 @@ class Blocks:
         start = self._start
         self._next = end = start + length
         return Block(start, end, start + cut_from, is_last, is_cut_in_pause)
-
-
-def _floats(samples: Samples) -> NDArray[np.float32]:
-    return samples.astype(np.float32) / 32768.0

@@ -1,5 +1,6 @@
 """Decoding with PyAV: any accepted container to 16 kHz mono, a second at a time, never the whole file."""
 
+import errno
 import os
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
@@ -18,7 +19,13 @@ from av.packet import Packet
 from numpy.typing import NDArray
 
 from audio_text.domain.media import DEMUXER_OPTIONS
-from audio_text.errors import EmptyAudioError, InvalidAudioError, NoSoundTrackError, TransientError
+from audio_text.errors import (
+    EmptyAudioError,
+    EngineMemoryError,
+    InvalidAudioError,
+    NoSoundTrackError,
+    TransientError,
+)
 
 Samples = NDArray[np.int16]
 
@@ -46,6 +53,9 @@ LONGEST_GAP_SECONDS = 10.0
 EQUAL_SECONDS = 1e-6
 """Lengths that differ by less are the same: a tenth of the shortest sample period."""
 
+MOST_DAMAGED_TO_DECODED = 9
+"""Packets that fail for each that is decoded; in mere noise, too, FFmpeg finds what looks like a frame of MP3."""
+
 UNTIMED_CONTAINERS = frozenset({"aac"})
 """Raw streams: what FFmpeg says of their length is a guess from the bit rate of the first second."""
 
@@ -57,7 +67,8 @@ AV_SECOND = 1_000_000
 def open_sound_track(path: Path) -> Generator["SoundTrack"]:
     """Open the first sound track of a file.
 
-    Raises EmptyAudioError, NoSoundTrackError, InvalidAudioError; TransientError when the disk fails.
+    Raises EmptyAudioError, NoSoundTrackError, InvalidAudioError; TransientError when the disk fails,
+    EngineMemoryError.
     Whatever PyAV raises while the track is read in this context becomes one of these, too.
     """
     try:
@@ -69,8 +80,14 @@ def open_sound_track(path: Path) -> Generator["SoundTrack"]:
                     raise NoSoundTrackError
                 yield SoundTrack(media, file)
     except FFmpegError as error:
+        # also its ENOMEM: damaged headers ask for absurd amounts
         raise InvalidAudioError from error
+    except MemoryError as error:
+        raise EngineMemoryError from error
     except OSError as error:
+        if error.errno == errno.EINVAL:
+            # a damaged index, which made FFmpeg seek to before the beginning
+            raise InvalidAudioError from error
         raise TransientError(f"The recording could not be read: {error.strerror or error}.") from error
 
 
@@ -96,7 +113,7 @@ class SoundTrack:
     def samples(self, begin: float = 0.0) -> Iterator[Samples]:
         """The track from `begin` seconds on, about a second at a time; a later begin is met to one sample.
 
-        Raises InvalidAudioError when nothing can be decoded, EmptyAudioError when there is nothing to decode.
+        Raises InvalidAudioError when next to nothing can be decoded, EmptyAudioError when there is nothing to decode.
         """
         converter = _Converter()
         superfluous: int | None = None
@@ -129,7 +146,7 @@ def _sounds(packets: "Iterator[Packet[AudioStream]]", begin: float) -> Iterator[
     """
     position = 0.0
     pace = _Pace()
-    heard = damaged = False
+    decoded = damaged = 0
     for packet in packets:
         stated = _stated_seconds(packet)
         if pace.is_exact and position + stated < begin - WARM_UP_SECONDS:
@@ -138,10 +155,10 @@ def _sounds(packets: "Iterator[Packet[AudioStream]]", begin: float) -> Iterator[
             continue
         try:
             sounds: list[_Sound] = list(packet.decode())
-            heard = heard or bool(sounds)
+            decoded += len(sounds)
         except FFmpegError:
-            damaged = True
-            sounds = [min(stated, LONGEST_GAP_SECONDS)] if heard else []
+            damaged += 1
+            sounds = [min(stated, LONGEST_GAP_SECONDS)] if decoded else []
         start = position
         for sound in sounds:
             if position + _seconds(sound) > begin - SETTLING_SECONDS:
@@ -152,8 +169,10 @@ def _sounds(packets: "Iterator[Packet[AudioStream]]", begin: float) -> Iterator[
             position = start + stated
         else:
             pace.learn(stated, position - start, position)
-    if not heard:
-        raise InvalidAudioError if damaged else EmptyAudioError
+    if damaged > MOST_DAMAGED_TO_DECODED * decoded:
+        raise InvalidAudioError
+    if not decoded:
+        raise EmptyAudioError
 
 
 class _Pace:

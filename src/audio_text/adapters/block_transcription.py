@@ -5,13 +5,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
 from audio_text.adapters.audio_blocks import Block, Blocks
-from audio_text.adapters.audio_decoding import SAMPLE_RATE
+from audio_text.adapters.audio_decoding import SAMPLE_RATE, Samples
 from audio_text.adapters.whisper import VendorInfo, VendorSegment, Whisper, whisper_errors
-from audio_text.domain.blocks import Progress, prompt_tokens
+from audio_text.domain.blocks import PROMPT_TOKENS, Progress, prompt_tokens
 from audio_text.domain.options import TranscriptionOptions
 from audio_text.domain.transcript import Segment, TranscriptChunk, Word
 from audio_text.errors import InvalidRequestError
@@ -23,7 +21,19 @@ FRAMES_PER_SECOND = 100
 UNSAFE_SECONDS = 1.0
 """A segment that ends so close to a cut through speech may have lost its end."""
 
-Prepare = Callable[[Whisper, NDArray[np.float32], dict[str, Any]], tuple[Iterator[VendorSegment], VendorInfo]]
+DECODER_POSITIONS = 448
+"""Whisper's: hotwords, earlier text and the new text share them, and faster-whisper does not see to it."""
+
+SPECIAL_TOKENS = 4
+"""Ahead of the new text: previous text begins, transcript begins, language, task."""
+
+NEW_TEXT_TOKENS = 100
+"""Room that a window needs at the least; without any left the decoder fails."""
+
+ECHO_SECONDS = 0.1
+"""Nobody begins to speak so close to a cut: what begins here was read into the emptiness after it."""
+
+Prepare = Callable[[Whisper, Samples, dict[str, Any]], tuple[Iterator[VendorSegment], VendorInfo]]
 """Whisper.transcribe, wherever it runs."""
 
 
@@ -76,6 +86,7 @@ class BlockTranscription:
         self._language = options.language
         self._language_probability = None if options.language is None else 1.0
         self._prompt = self._initial_prompt()
+        self._hotwords = self._fitting_hotwords()
         self._after_vad = 0.0
         if assignment.resume:
             self._continue(assignment.resume)
@@ -88,12 +99,14 @@ class BlockTranscription:
 
     def _block_chunks(self, block: Block) -> Iterator[TranscriptChunk]:
         with whisper_errors():
-            segments, info = self._prepare(self._whisper, self._blocks.floats(block), self._vendor_options())
+            segments, info = self._prepare(self._whisper, self._blocks.samples(block), self._vendor_options())
         before_vad = self._after_vad
         unsafe_from = self._seconds(block.end) - UNSAFE_SECONDS
         kept_until = block.start
         for heard in _guarded(segments):
             segment = self._segment(heard, block)
+            if not block.is_last and segment.start > self._seconds(block.end) - ECHO_SECONDS:
+                break
             if not block.is_cut_in_pause and kept_until >= block.cut_from and segment.end > unsafe_from:
                 break
             self._keep(segment, info)
@@ -171,7 +184,7 @@ class BlockTranscription:
             "temperature": list(options.temperature),
             "condition_on_previous_text": options.condition_on_previous_text,
             "initial_prompt": list(self._prompt),
-            "hotwords": options.hotwords,
+            "hotwords": self._hotwords,
             "word_timestamps": options.word_timestamps,
             "vad_filter": options.vad_filter,
             "vad_parameters": msgspec.structs.asdict(options.vad),
@@ -183,6 +196,17 @@ class BlockTranscription:
             return ()
         # as faster-whisper does with a text, so that the next block can be given text and prompt together
         return tuple(self._whisper.hf_tokenizer.encode(" " + text.strip(), add_special_tokens=False).ids)
+
+    def _fitting_hotwords(self) -> str | None:
+        """As many of the hotwords as the decoder has room for."""
+        text = self._options.hotwords
+        if text is None:
+            return None
+        earlier = PROMPT_TOKENS if self._options.condition_on_previous_text else min(PROMPT_TOKENS, len(self._prompt))
+        room = DECODER_POSITIONS - SPECIAL_TOKENS - NEW_TEXT_TOKENS - earlier
+        tokenizer = self._whisper.hf_tokenizer
+        tokens = tokenizer.encode(" " + text.strip(), add_special_tokens=False).ids
+        return text if len(tokens) <= room else tokenizer.decode(tokens[:room])
 
     def _continue(self, resume: ResumePoint) -> None:
         self._next_id = resume.next_segment_id

@@ -125,7 +125,7 @@ class DiskAudioStore:
         if not await asyncio.to_thread(os.access, self._folder, os.W_OK | os.X_OK):
             raise StoreUnavailableError
 
-    async def sweep(self, older_than_seconds: float) -> int:
+    async def sweep(self, *, older_than_seconds: float) -> int:
         """Delete every object and unfinished upload that nobody has written to for so long; how many there were.
 
         The safety net that a bucket's lifecycle rule is elsewhere.

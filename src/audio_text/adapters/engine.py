@@ -96,13 +96,18 @@ class WhisperEngine:
                     handover.put(chunk)
 
     def _prepare(
-        self, whisper: Whisper, samples: NDArray[np.float32], options: dict[str, Any]
+        self, whisper: Whisper, samples: Samples, options: dict[str, Any]
     ) -> tuple[Iterator[VendorSegment], VendorInfo]:
-        return self._preparer.submit(whisper.transcribe, samples, **options).result()
+        return self._preparer.submit(lambda: whisper.transcribe(_floats(samples), **options)).result()
 
-    def _speech(self, samples: NDArray[np.float32]) -> Sequence[float]:
+    def _speech(self, samples: Samples) -> Sequence[float]:
         with whisper_errors():
-            return self._preparer.submit(speech_probabilities, samples).result()
+            return self._preparer.submit(lambda: speech_probabilities(_floats(samples))).result()
+
+
+def _floats(samples: Samples) -> NDArray[np.float32]:
+    """As faster_whisper.decode_audio gives them, -1 to 1."""
+    return samples.astype(np.float32) / 32768.0
 
 
 async def _settle(work: asyncio.Future[None]) -> None:

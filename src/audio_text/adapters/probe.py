@@ -1,20 +1,31 @@
-"""The probe: FFmpeg's demuxers, through PyAV, look at a few ranges of a stored object and decode nothing."""
+"""The probe: child processes look into containers, and get the ranges that they ask for from here."""
 
 import asyncio
-import time
-from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Generator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
-from io import SEEK_CUR, SEEK_END, SEEK_SET
+import socket
+import subprocess
+import sys
+import weakref
+from collections.abc import Awaitable, Callable
 
-import av
-from av.container import InputContainer
+import structlog
 
-from audio_text.domain.media import DEMUXER_OPTIONS
+from audio_text.adapters.probe_protocol import (
+    BLOCK_BYTES,
+    LENGTH,
+    Ask,
+    Block,
+    Fault,
+    Found,
+    FromChild,
+    FromParent,
+    Refused,
+    Want,
+    body_length,
+    decode_from_child,
+    frame,
+)
 from audio_text.domain.transcript import AudioFacts
 from audio_text.errors import (
-    AudioTextError,
     EmptyAudioError,
     InvalidAudioError,
     NoSoundTrackError,
@@ -22,220 +33,194 @@ from audio_text.errors import (
     TransientError,
 )
 
+log = structlog.get_logger(__name__)
+
 ReadRange = Callable[[int, int], Awaitable[bytes]]
 """(start, length) to bytes, as AudioStore.read_range of one object."""
-
-BLOCK_BYTES = 256 * 1024
-"""One request to the store; all nine formats need one or two, whatever their length."""
-
-CACHED_BLOCKS = 8
-"""FFmpeg goes back and forth between head and tail: 2 MiB per running probe."""
 
 MAX_BYTES = 32 * 1024 * 1024
 """The index of a 10-hour mp4 takes up to 20 MiB (12 bytes a frame, 4 a block of sound); a head takes one block."""
 
-PROBE_OPTIONS = {**DEMUXER_OPTIONS, "probesize": str(BLOCK_BYTES)}
-"""FFmpeg's own 5 MB of looking ahead find nothing more about a sound track."""
-
 TIMEOUT_SECONDS = 10.0
-"""All of it, waiting for a thread included: a client waits for the answer."""
+"""All of it, waiting for a free child included: a client waits for the answer."""
 
-MAX_THREADS = 4
-"""Probes at once; a pool of our own, because the disk store's reads need the event loop's."""
+MAX_CHILDREN = 4
+"""Probes at once; one takes a few milliseconds of CPU and one or two answers of the store."""
 
-UNTIMED_CONTAINERS = frozenset({"aac"})
-"""Raw streams say nothing of their length, and FFmpeg's guess from the bit rate is not a fact."""
+MAX_PROBES = 1_000
+"""A child is replaced after so many: leaks of a C library are not ours to find."""
 
-SECOND = 1_000_000
-"""FFmpeg's AV_TIME_BASE: the unit of a container's duration."""
+BUSY = "Uploads cannot be checked just now: try again in a few seconds."
+
+CHILD_MODULE = "audio_text.adapters.probe_child"
+
+
+class ChildDiedError(Exception):
+    """The child ended in the middle of an object, by a limit of its own or by a crash."""
+
+
+class Child:
+    """A process that looks at one object after the other."""
+
+    def __init__(self) -> None:
+        self._socket, theirs = socket.socketpair()
+        with theirs:
+            self._socket.setblocking(False)
+            self._process = subprocess.Popen(  # noqa: S603 -- our own module
+                [sys.executable, "-P", "-m", CHILD_MODULE, str(theirs.fileno())],
+                # it finds what we found, and none of our secrets
+                env={"PYTHONPATH": ":".join(filter(None, sys.path))},
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                # the terminal's Ctrl-C is for us: the child ends when this end of its socket is closed
+                start_new_session=True,
+            )
+        self.probes = 0
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it waits for a question."""
+        return self._process.poll() is None
+
+    async def send(self, message: FromParent) -> None:
+        """Raises ChildDiedError."""
+        try:
+            await asyncio.get_running_loop().sock_sendall(self._socket, frame(message))
+        except OSError as error:
+            raise ChildDiedError from error
+
+    async def receive(self) -> FromChild:
+        """The next message. Raises ChildDiedError, also for one that makes no sense."""
+        try:
+            header = await self._read(LENGTH.size)
+            return decode_from_child(await self._read(body_length(header)))
+        except (OSError, ValueError) as error:
+            raise ChildDiedError from error
+
+    async def _read(self, length: int) -> bytes:
+        data = bytearray()
+        while len(data) < length:
+            piece = await asyncio.get_running_loop().sock_recv(self._socket, length - len(data))
+            if not piece:
+                raise ChildDiedError
+            data += piece
+        return bytes(data)
+
+    def end(self) -> None:
+        """Kill it, and wait until its memory is free. Blocks."""
+        self._socket.close()
+        self._process.kill()
+        self._process.wait()
 
 
 class PyAvProbe:
-    """Reads what a container says of itself; blocks no event loop, opens nothing but the object it was given."""
+    """Reads what a container says of itself; opens nothing but the object it was given.
+
+    Children start when they are needed (in some 60 ms) and wait for the next object; all end with it.
+    """
 
     def __init__(self, *, timeout_seconds: float = TIMEOUT_SECONDS, max_bytes: int = MAX_BYTES) -> None:
         self._timeout_seconds = timeout_seconds
         self._max_bytes = max_bytes
-        self._threads = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="probe")
+        self._slots = asyncio.Semaphore(MAX_CHILDREN)
+        self._children: set[Child] = set()
+        self._idle: list[Child] = []
+        weakref.finalize(self, _end_all, self._children)
 
     async def probe(self, read_range: ReadRange, size_bytes: int) -> AudioFacts:
         """Read as little as possible of the object.
 
         Raises InvalidAudioError, EmptyAudioError, NoSoundTrackError; StoreUnavailableError when the ranges
-        take too long to come, TransientError when too many other probes run; and what `read_range` raises.
+        take too long to come, TransientError when too many other probes run or no
+        child starts; and what `read_range` raises.
         """
         if size_bytes <= 0:
             raise EmptyAudioError
-        loop = asyncio.get_running_loop()
-        file = RangeFile(
-            read_range, size_bytes, loop=loop, timeout_seconds=self._timeout_seconds, max_bytes=self._max_bytes
-        )
+        source = _Source(read_range, size_bytes, max_bytes=self._max_bytes)
         try:
-            async with asyncio.timeout(self._timeout_seconds):
-                return await loop.run_in_executor(self._threads, _look, file)
+            async with asyncio.timeout(self._timeout_seconds), self._slots:
+                answer = await self._look(source)
         except TimeoutError:
-            if not file.is_started:
-                raise TransientError("Too many uploads are being checked just now: try again shortly.") from None
-            raise (StoreUnavailableError if file.is_waiting else InvalidAudioError) from None
+            if not source.was_asked:
+                raise TransientError(BUSY) from None
+            raise (StoreUnavailableError if source.is_waiting else InvalidAudioError) from None
+        match answer:
+            case Found(facts=facts):
+                return facts
+            case Refused(fault=Fault.no_sound_track):
+                raise NoSoundTrackError
+            case Refused():
+                raise InvalidAudioError
+
+    async def _look(self, source: "_Source") -> Found | Refused:
+        child = await self._take()
+        is_usable = False
+        try:
+            answer = await _converse(child, source)
+            child.probes += 1
+            is_usable = child.probes < MAX_PROBES
+        except ChildDiedError as error:
+            log.warning("probe_child_died", size_bytes=source.size_bytes, was_looking=source.was_asked)
+            if not source.was_asked:
+                raise TransientError(BUSY) from error
+            return Refused(Fault.invalid)
         finally:
-            file.close()
+            if is_usable:
+                self._idle.append(child)
+            else:
+                await self._drop(child)
+        return answer
+
+    async def _take(self) -> Child:
+        while self._idle:
+            child = self._idle.pop()
+            if child.is_alive:
+                return child
+            await self._drop(child)
+        try:
+            child = Child()
+        except OSError as error:
+            raise TransientError(BUSY) from error
+        self._children.add(child)
+        return child
+
+    async def _drop(self, child: Child) -> None:
+        self._children.discard(child)
+        await asyncio.to_thread(child.end)
 
 
-class RangeFile:
-    """A seekable file for a thread, whose reads are range requests made on the event loop.
+class _Source:
+    """The object, within the bounds that a child may ask for."""
 
-    A failed read looks like the end of the file to FFmpeg, which then lets go soon; `failure` has the
-    reason. (An exception would have to cross FFmpeg's C code, and PyAV may drop it there.)
-    """
-
-    def __init__(
-        self,
-        read_range: ReadRange,
-        size_bytes: int,
-        *,
-        loop: asyncio.AbstractEventLoop,
-        timeout_seconds: float,
-        max_bytes: int,
-    ) -> None:
+    def __init__(self, read_range: ReadRange, size_bytes: int, *, max_bytes: int) -> None:
         self._read_range = read_range
-        self._size_bytes = size_bytes
-        self._loop = loop
-        self._deadline = time.monotonic() + timeout_seconds
         self._budget_bytes = max_bytes
-        self._blocks: OrderedDict[int, bytes] = OrderedDict()
-        self._position = 0
-        self._request: Future[bytes] | None = None
-        self._is_closed = False
-        self.is_started = False
-        self.failure: Exception | None = None
+        self.size_bytes = size_bytes
+        self.was_asked = False
+        self.is_waiting = False
 
-    @property
-    def is_waiting(self) -> bool:
-        """Whether a range was asked for and did not come."""
-        return self._request is not None
-
-    @property
-    def remaining_seconds(self) -> float:
-        """Time left until the probe gives up; never negative."""
-        return max(0.0, self._deadline - time.monotonic())
-
-    def seekable(self) -> bool:
-        """Always."""
-        return True
-
-    def tell(self) -> int:
-        """The position of the next read."""
-        return self._position
-
-    def seek(self, offset: int, whence: int = SEEK_SET) -> int:
-        """Move, as any file does."""
-        self._position = {SEEK_SET: 0, SEEK_CUR: self._position, SEEK_END: self._size_bytes}[whence] + offset
-        return self._position
-
-    def read(self, size: int) -> bytes:
-        """At most `size` bytes, fewer at the end of a block, none at the end of the file or after a failure."""
-        start = self._position
-        if self.failure or self._is_closed or not 0 <= start < self._size_bytes:
-            return b""
-        try:
-            block = self._block(start // BLOCK_BYTES)
-        except Exception as error:  # noqa: BLE001 -- kept, and raised again once FFmpeg has let go
-            self.failure = error
-            return b""
-        # never more than was asked for: PyAV copies it all into a buffer of that size
-        data = block[start % BLOCK_BYTES :][:size]
-        self._position += len(data)
-        return data
-
-    def close(self) -> None:
-        """Let a thread that still reads end: it gets nothing more. Called on the event loop."""
-        self._is_closed = True
-        if self._request:
-            self._request.cancel()
-
-    def _block(self, index: int) -> bytes:
-        if index in self._blocks:
-            self._blocks.move_to_end(index)
-            return self._blocks[index]
+    async def block(self, index: int) -> bytes:
+        """A block of the object; empty beyond its end, and when the child has had enough."""
+        self.was_asked = True
         start = index * BLOCK_BYTES
-        length = min(BLOCK_BYTES, self._size_bytes - start)
+        length = min(BLOCK_BYTES, self.size_bytes - start)
         self._budget_bytes -= length
-        if self._budget_bytes < 0:
-            raise InvalidAudioError
-        block = self._blocks[index] = self._wait_for(start, length)[:length]
-        if len(self._blocks) > CACHED_BLOCKS:
-            self._blocks.popitem(last=False)
-        return block
-
-    def _wait_for(self, start: int, length: int) -> bytes:
-        async def read() -> bytes:
-            return await self._read_range(start, length)
-
-        self._request = request = asyncio.run_coroutine_threadsafe(read(), self._loop)
-        if self._is_closed:  # just now, before it could see this request
-            request.cancel()
-        try:
-            data = request.result(self.remaining_seconds)
-        except TimeoutError as error:
-            request.cancel()
-            raise StoreUnavailableError from error
-        self._request = None
-        return data
+        if start < 0 or length <= 0 or self._budget_bytes < 0:
+            return b""
+        self.is_waiting = True
+        data = await self._read_range(start, length)
+        self.is_waiting = False
+        return data[:length]
 
 
-def _look(file: RangeFile) -> AudioFacts:
-    """Open the container in a thread of the probe's own."""
-    file.is_started = True
-    with (
-        _vendor_errors(file),
-        av.open(
-            file,
-            "r",
-            options=PROBE_OPTIONS,
-            metadata_errors="replace",
-            timeout=(file.remaining_seconds, None),
-        ) as container,
-    ):
-        return _facts(container)
+async def _converse(child: Child, source: _Source) -> Found | Refused:
+    """Ask, and hand over what the child wants until it answers."""
+    await child.send(Ask(source.size_bytes))
+    while isinstance(message := await child.receive(), Want):
+        await child.send(Block(await source.block(message.index)))
+    return message
 
 
-@contextmanager
-def _vendor_errors(file: RangeFile) -> Generator[None]:
-    try:
-        yield
-    except AudioTextError:
-        raise
-    except Exception as error:
-        # whatever PyAV makes of a stranger's bytes: they are no audio
-        raise (file.failure or InvalidAudioError()) from error
-    if file.failure:
-        raise file.failure
-
-
-def _facts(container: InputContainer) -> AudioFacts:
-    if not container.streams.audio:
-        raise NoSoundTrackError
-    stream = container.streams.audio[0]
-    # None, against PyAV's annotation, where FFmpeg has no decoder for it
-    codec = stream.codec_context
-    if codec is None or codec.sample_rate <= 0 or codec.channels <= 0:  # pyright: ignore[reportUnnecessaryComparison] -- see above
-        raise InvalidAudioError
-    return AudioFacts(
-        container=container.format.name,
-        codec=codec.name,
-        sample_rate=codec.sample_rate,
-        channels=codec.channels,
-        duration=_duration(container),
-    )
-
-
-def _duration(container: InputContainer) -> float | None:
-    """Seconds, where the container or its sound track says them."""
-    if container.format.name in UNTIMED_CONTAINERS:
-        return None
-    stream = container.streams.audio[0]
-    if container.duration is not None and container.duration > 0:
-        return container.duration / SECOND
-    if stream.duration and stream.time_base:
-        return float(stream.duration * stream.time_base)
-    return None
+def _end_all(children: set[Child]) -> None:
+    for child in children:
+        child.end()

@@ -1,7 +1,7 @@
 """The bucket: made when missing, with a CORS rule for browsers' uploads and a lifecycle rule as a safety net."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import structlog
 from botocore.exceptions import ClientError  # pyright: ignore[reportMissingTypeStubs] -- botocore ships none
@@ -109,8 +109,19 @@ def _replaced(present: Sequence[Rule], ours: Rule | None) -> list[Rule]:
     """The rules with ours as it should be, in its old place, or last."""
     if ours is None:
         return [rule for rule in present if rule.get("ID") != RULE_ID]
-    wanted = [ours if rule.get("ID") == RULE_ID else rule for rule in present]
-    return wanted if ours in wanted else [*wanted, ours]
+    wanted = [ours if rule.get("ID") == RULE_ID and not _is_same(rule, ours) else rule for rule in present]
+    return wanted if any(rule.get("ID") == RULE_ID for rule in wanted) else [*wanted, ours]
+
+
+def _is_same(rule: Rule, other: Rule) -> bool:
+    """Whether they say the same; servers keep lists in an order of their own."""
+    return _in_order(rule) == _in_order(other)
+
+
+def _in_order(rule: Rule) -> dict[str, object]:
+    return {
+        name: sorted(cast("list[str]", value)) if isinstance(value, list) else value for name, value in rule.items()
+    }
 
 
 def _forgive(error: ClientError, *, rule: str) -> None:

@@ -121,6 +121,10 @@ class S3AudioStore:
             async with s3_answer(self._bucket):
                 await self._client.delete_object(Bucket=self._bucket, Key=key)
 
+    async def sweep(self, *, older_than_seconds: float) -> int:  # noqa: ARG002 -- the rule that prepare() sets has it
+        """Do nothing: the bucket's lifecycle rule removes what is old."""
+        return 0
+
     async def check(self) -> None:
         """Raise StoreUnavailableError unless the bucket answers."""
         try:

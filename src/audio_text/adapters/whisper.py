@@ -76,6 +76,10 @@ class VendorTokenizer(Protocol):
         """Split a text into tokens."""
         ...
 
+    def decode(self, ids: Sequence[int]) -> str:
+        """Put tokens together to a text."""
+        ...
+
 
 class Whisper(Protocol):
     """faster_whisper.WhisperModel."""

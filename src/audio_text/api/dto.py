@@ -263,7 +263,7 @@ class FieldProblem(msgspec.Struct, frozen=True, kw_only=True):
     """What is wrong with one field."""
 
     field: Annotated[str, Meta(description="Its name.", examples=["beam_size"])]
-    message: Annotated[str, Meta(description="What is wrong.", examples=["expected `int` <= 20"])]
+    message: Annotated[str, Meta(description="What is wrong.", examples=["is not usable: expected `int` <= 20"])]
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

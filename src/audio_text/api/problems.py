@@ -92,17 +92,13 @@ def _code(status: int) -> str:
 
 def _sentence(request: Request[Any, Any, Any], error: HTTPException, errors: tuple[FieldProblem, ...]) -> str:
     if errors:
-        return " ".join(_of_field(problem) for problem in errors)
+        return " ".join(f"`{problem.field}` {problem.message}." for problem in errors)
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         allowed = (error.headers or {}).get("allow", "")
         return f"{request.method} is not possible here. Possible: {allowed}."
     if error.status_code == HTTPStatus.BAD_REQUEST:
         return f"The request cannot be understood: {error.detail}."
     return _SENTENCES.get(error.status_code, f"{error.detail}.")
-
-
-def _of_field(problem: FieldProblem) -> str:
-    return f"`{problem.field}`: {problem.message}." if problem.field else f"{problem.message}."
 
 
 def _field_problems(error: HTTPException) -> tuple[FieldProblem, ...]:
@@ -121,5 +117,5 @@ def _field_problem(key: str, message: str) -> FieldProblem:
         return FieldProblem(field=inside + match["field"], message="is not a field of this request")
     if key == "data":
         return FieldProblem(field="body", message="must be a JSON object")
-    message = _PATTERN.sub("has not the expected form", message)
-    return FieldProblem(field=key, message=message[:1].lower() + message[1:])
+    expectation = _PATTERN.sub("it has not the form that the documentation shows", message)
+    return FieldProblem(field=key, message=f"is not usable: {expectation[:1].lower()}{expectation[1:]}")

@@ -3,6 +3,7 @@
 import html
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
+from typing import assert_never
 
 import msgspec
 
@@ -35,6 +36,8 @@ def render(transcript_format: TranscriptFormat, segments: Iterable[Segment]) -> 
         case TranscriptFormat.json:
             document = {"text": plain_text(segments), "segments": segments}
             return msgspec.json.format(msgspec.json.encode(document), indent=2).decode() + "\n"
+        case _:
+            assert_never(transcript_format)
 
 
 def timestamp(seconds: float, *, decimal_mark: str = ".") -> str:

@@ -45,8 +45,9 @@ class AudioFacts(msgspec.Struct, frozen=True, kw_only=True):
 class TranscriptChunk(msgspec.Struct, frozen=True, kw_only=True):
     """News from the engine: segments decoded since the last chunk, and how far it is.
 
-    `position` and `duration` are seconds of audio; `duration` is the best known so far and exact in
-    the last chunk, whose `position` equals it. `duration_after_vad` grows as blocks are decoded.
+    `position` and `duration` are seconds of what is transcribed: of the clip, when only a clip is wanted.
+    `duration` is the best known so far and exact in the last chunk, whose `position` equals it.
+    `duration_after_vad` grows with `position`.
     """
 
     segments: tuple[Segment, ...]

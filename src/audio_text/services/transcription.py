@@ -152,10 +152,9 @@ class TranscriptionService:
             ) from error
 
     async def _resume_point(self, attempt: "_Attempt") -> ResumePoint | None:
-        job = attempt.job
-        if job.claims == 1:
+        if attempt.job.claims == 1:
             return None
-        attempt.segments = await self._jobs.segments(job.id)
+        attempt.segments = await self._jobs.segments(attempt.job.id)
         return attempt.resume_point()
 
     async def _record(self, attempt: "_Attempt", chunk: TranscriptChunk) -> None:

@@ -5,9 +5,11 @@ process ends by itself with 0 after SIGTERM or when it is due for recycling; who
 """
 
 import asyncio
+import ctypes
 import os
 import signal
 import socket
+import sys
 import threading
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -30,9 +32,23 @@ STUCK_EXIT_CODE = 70
 """The process ended itself because a job outlived its hard limit (EX_SOFTWARE of sysexits.h)."""
 
 
+M_ARENA_MAX = -8
+"""From malloc.h of the GNU C library."""
+
+HEAPS = 2
+"""Each thread would get a heap of its own, and keep what a block once needed: a quarter more memory for nothing."""
+
+
 def main(settings: Settings, group: WorkerGroup) -> None:
     """Run one group's process until SIGTERM, SIGINT or recycling. Raises ModelUnavailableError from preloading."""
+    share_heaps()
     asyncio.run(WorkerProcess(settings, group).run())
+
+
+def share_heaps() -> None:
+    """Let all threads share a few heaps of the C library, where it is one that can be told so; before they start."""
+    if sys.platform == "linux" and hasattr(ctypes.CDLL(None), "mallopt"):
+        ctypes.CDLL(None).mallopt(M_ARENA_MAX, HEAPS)
 
 
 class WorkerProcess:
@@ -56,11 +72,11 @@ class WorkerProcess:
             self._service = TranscriptionService(
                 resources, engine=engine, settings=self._settings, owner=f"{socket.gethostname()}:{os.getpid()}"
             )
-            reconciliation = ReconciliationService(jobs=resources.jobs, queue=resources.queue)
+            reconciliation = ReconciliationService(resources, settings=self._settings.store)
             async with self._consuming(), asyncio.TaskGroup() as group:
-                sweeper = group.create_task(reconciliation.run_forever())
+                upkeep = group.create_task(reconciliation.run_forever())
                 await self._stop.wait()
-                sweeper.cancel()
+                upkeep.cancel()
 
     async def _preload(self, engine: WhisperEngine) -> None:
         for model in self._settings.engine.preload:

@@ -1,0 +1,231 @@
+"""What the engine costs: time to the first text and peak memory by length, memory of several jobs at once.
+
+Every case runs in a process of its own. Ratios travel between machines; seconds and megabytes do not.
+"""
+
+import argparse
+import asyncio
+import json
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import wave
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+
+import av
+import msgspec
+import numpy as np
+from av.audio.fifo import AudioFifo
+from av.audio.frame import AudioFrame
+from numpy.typing import NDArray
+
+from audio_text.adapters.engine import WhisperEngine
+from audio_text.domain.options import TranscriptionOptions
+from audio_text.settings import Settings
+from audio_text.worker.run import share_heaps
+
+ROOT = Path(__file__).parents[1]
+SAMPLE = ROOT / "src" / "audio_text" / "data" / "recordings" / "memo_35s.wav"
+RATE = 16_000
+LENGTHS = {"10 s": 10, "10 min": 600, "3 h": 10_800}
+SAMPLING_SECONDS = 0.02
+"""How often the memory is looked at while jobs run."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One measurement: `jobs` transcriptions of the file at once, given up after `first_only` chunks."""
+
+    file: str
+    jobs: int = 1
+    first_only: bool = False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    first_seconds: float
+    total_seconds: float
+    segments: int
+    idle_mib: float
+    peak_mib: float
+    """High-water mark of the resident memory."""
+    busy_pss_mib: float
+    """Median of the proportional set size while the jobs ran."""
+    peak_pss_mib: float
+
+
+def settings() -> Settings:
+    return msgspec.convert(msgspec.toml.decode((ROOT / "settings.toml").read_bytes()), Settings)
+
+
+async def measure(case: Case) -> Outcome:
+    configured = settings()
+    engine = WhisperEngine(configured.engine, configured.models, concurrency=max(1, case.jobs))
+    await engine.preload("demo")
+    idle = proportional_mib()
+    sampler = Sampler()
+    began = time.perf_counter()
+    with sampler:
+        results = await asyncio.gather(*(transcribe(engine, case) for _ in range(case.jobs)))
+    return Outcome(
+        first_seconds=min(first for first, _ in results) - began,
+        total_seconds=time.perf_counter() - began,
+        segments=sum(segments for _, segments in results),
+        idle_mib=idle,
+        peak_mib=high_water_mib(),
+        busy_pss_mib=median(sampler.seen),
+        peak_pss_mib=max(sampler.seen),
+    )
+
+
+async def transcribe(engine: WhisperEngine, case: Case) -> tuple[float, int]:
+    chunks = engine.transcribe(Path(case.file), model="demo", options=TranscriptionOptions())
+    first, segments = 0.0, 0
+    async for chunk in chunks:
+        if chunk.segments and not segments:
+            first = time.perf_counter()
+            if case.first_only:
+                await chunks.aclose()
+        segments += len(chunk.segments)
+    return first, segments
+
+
+class Sampler:
+    """Looks at the process's proportional memory from a thread."""
+
+    def __init__(self) -> None:
+        self.seen: list[float] = []
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._stop.wait(SAMPLING_SECONDS):
+            self.seen.append(proportional_mib())
+
+
+def proportional_mib() -> float:
+    return kib_of(Path("/proc/self/smaps_rollup"), "Pss:") / 1024
+
+
+def high_water_mib() -> float:
+    return kib_of(Path("/proc/self/status"), "VmHWM:") / 1024
+
+
+def kib_of(file: Path, label: str) -> int:
+    return next(int(line.split()[1]) for line in file.read_text().splitlines() if line.startswith(label))
+
+
+def speech() -> NDArray[np.int16]:
+    with wave.open(str(SAMPLE)) as file:
+        return np.frombuffer(file.readframes(file.getnframes()), np.int16)
+
+
+def tiled(seconds: int) -> Iterator[NDArray[np.int16]]:
+    """The sample again and again, with pauses between, as long as asked for."""
+    sound, left, generator = speech(), seconds * RATE, np.random.default_rng(1)
+    while left > 0:
+        pause = np.zeros(int(generator.uniform(0.2, 2.0) * RATE), np.int16)
+        for piece in (sound, pause):
+            if left > 0:
+                yield piece[:left]
+            left -= min(left, piece.size)
+
+
+def write_wav(path: Path, seconds: int) -> None:
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(RATE)
+        for piece in tiled(seconds):
+            file.writeframes(piece.tobytes())
+
+
+def write_mp3(path: Path, seconds: int) -> None:
+    with av.open(str(path), "w", format="mp3") as out:
+        stream = out.add_stream("libmp3lame", rate=RATE, layout="mono")
+        resampler = av.AudioResampler(format=stream.format, layout="mono", rate=RATE)
+        fifo = AudioFifo()
+        for piece in tiled(seconds):
+            frame = AudioFrame.from_ndarray(piece[np.newaxis], format="s16", layout="mono")
+            frame.sample_rate = RATE
+            for converted in resampler.resample(frame):
+                converted.pts = None
+                fifo.write(converted)
+            for ready in fifo.read_many(stream.codec_context.frame_size):
+                out.mux(stream.encode(ready))
+        out.mux(stream.encode(None))
+
+
+def in_own_process(case: Case) -> Outcome:
+    command = [sys.executable, __file__, "--case", json.dumps(asdict(case))]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    return Outcome(**json.loads(done.stdout.splitlines()[-1]))
+
+
+def report(folder: Path, *, kind: str, longest: int, rounds: int) -> None:
+    print(f"{kind:>4} length   first text   total      RTF  segments  idle MiB  peak MiB   PSS MiB")
+    files = {name: folder / f"{seconds}.{kind}" for name, seconds in LENGTHS.items() if seconds <= longest}
+    peaks: dict[str, float] = {}
+    for name, file in files.items():
+        (write_wav if kind == "wav" else write_mp3)(file, LENGTHS[name])
+        firsts = [in_own_process(Case(str(file), first_only=True)).first_seconds for _ in range(rounds)]
+        whole = in_own_process(Case(str(file)))
+        peaks[name] = whole.peak_mib
+        factor = whole.total_seconds / LENGTHS[name]
+        print(
+            f"{name:>11} {median(firsts):9.3f} s {whole.total_seconds:8.1f} s {factor:7.4f}"
+            f" {whole.segments:9} {whole.idle_mib:9.0f} {whole.peak_mib:9.0f} {whole.busy_pss_mib:9.0f}",
+            flush=True,
+        )
+    shortest, last = next(iter(peaks)), list(peaks)[-1]
+    middle = "10 min" if "10 min" in peaks else shortest
+    print(f"peak memory grows by {peaks[last] - peaks[middle]:.0f} MiB from {middle} to {last} (at most 150)")
+
+
+def report_concurrency(folder: Path, *, kind: str) -> None:
+    file = folder / f"several.{kind}"
+    (write_wav if kind == "wav" else write_mp3)(file, LENGTHS["10 min"])
+    outcomes = {jobs: in_own_process(Case(str(file), jobs=jobs)) for jobs in (1, 4)}
+    print("\njobs at once   total   idle PSS   busy PSS (median)   busy PSS (peak)")
+    for jobs, outcome in outcomes.items():
+        print(
+            f"{jobs:12} {outcome.total_seconds:6.1f} s {outcome.idle_mib:6.0f} MiB"
+            f" {outcome.busy_pss_mib:14.0f} MiB {outcome.peak_pss_mib:13.0f} MiB"
+        )
+    one, four = outcomes[1], outcomes[4]
+    print(
+        f"four jobs take {four.busy_pss_mib / one.busy_pss_mib:.2f} times the memory of one (at most 1.25; "
+        f"peaks {four.peak_pss_mib / one.peak_pss_mib:.2f})"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kind", choices=["wav", "mp3"], default="mp3")
+    parser.add_argument("--longest", type=int, default=10_800, metavar="SECONDS", help="leave out longer recordings")
+    parser.add_argument("--rounds", type=int, default=3, help="how often the time to the first text is taken")
+    parser.add_argument("--case", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.case:
+        share_heaps()  # as a worker does
+        print(json.dumps(asdict(asyncio.run(measure(Case(**json.loads(arguments.case)))))))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        report(Path(folder), kind=arguments.kind, longest=arguments.longest, rounds=arguments.rounds)
+        report_concurrency(Path(folder), kind=arguments.kind)
+
+
+if __name__ == "__main__":
+    main()
