@@ -100,7 +100,7 @@ async def open_api_services(settings: Settings) -> AsyncGenerator[ApiServices, N
         yield ApiServices(
             uploads=UploadService(store=resources.store, settings=settings.upload),
             submission=SubmissionService(resources, probe=PyAvProbe(), settings=settings),
-            lifecycle=LifecycleService(jobs=resources.jobs, list_limit=settings.job.list_limit),
+            lifecycle=LifecycleService(resources, settings=settings),
             live=LiveService(jobs=resources.jobs, events=resources.events),
             delivery=DeliveryService(
                 jobs=resources.jobs,

@@ -1,17 +1,32 @@
-"""Use cases on a job that exists: read it, list them."""
+"""Use cases on a job that exists: read it, list them, cancel, retry or delete it."""
 
 from datetime import datetime
 
-from audio_text.domain.job import Job, JobStatus
-from audio_text.ports import JobRepository
+import structlog
+
+from audio_text.domain.events import JobUpdate
+from audio_text.domain.job import AttemptRecord, Job, JobStatus
+from audio_text.errors import JobNotFoundError, TransientError, UploadMissingError
+from audio_text.ports import Again, Resources
+from audio_text.services.announcement import Announcer
+from audio_text.services.choices import chosen_options
+from audio_text.services.waking import wake
+from audio_text.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+RETRYABLE = frozenset({JobStatus.failed, JobStatus.cancelled})
 
 
 class LifecycleService:
-    """What a client may do with its jobs after submitting them."""
+    """What a client may do with its jobs after submitting them. Everything raises DatabaseUnavailableError."""
 
-    def __init__(self, *, jobs: JobRepository, list_limit: int) -> None:
-        self._jobs = jobs
-        self._list_limit = list_limit
+    def __init__(self, resources: Resources, *, settings: Settings) -> None:
+        self._jobs = resources.jobs
+        self._store = resources.store
+        self._queue = resources.queue
+        self._announcer = Announcer(jobs=resources.jobs, events=resources.events)
+        self._settings = settings
 
     async def get(self, job_id: str) -> Job:
         """Read one job. Raises JobNotFoundError."""
@@ -25,5 +40,72 @@ class LifecycleService:
         status: JobStatus | None = None,
     ) -> list[Job]:
         """List jobs, newest first; never more than the settings' limit at once."""
-        size = min(limit or self._list_limit, self._list_limit)
-        return await self._jobs.recent(limit=size, before=before, status=status)
+        most = self._settings.job.list_limit
+        return await self._jobs.recent(limit=min(limit or most, most), before=before, status=status)
+
+    async def attempts(self, job_id: str) -> list[AttemptRecord]:
+        """List how each worker fared with the job, oldest first. Raises JobNotFoundError."""
+        await self._jobs.get(job_id)
+        return await self._jobs.attempts(job_id)
+
+    async def cancel(self, job_id: str) -> Job:
+        """End a job that is not over, keeping what was decoded so far; a cancelled one is returned as it is.
+
+        A worker that has it stops at its next segment, or its next heartbeat. Raises JobNotFoundError, JobStateError.
+        """
+        job = await self._jobs.cancel(job_id)
+        log.info("job_cancelled", job_id=job.id)
+        await self._tell(job)
+        return job
+
+    async def retry(self, job_id: str, *, model: str | None = None, options: dict[str, object] | None = None) -> Job:
+        """Have a failed or cancelled job done again; model and options keep what the job had, where nothing is named.
+
+        What was decoded is kept and continued, unless model or options change. A job that waits or runs is returned
+        as it is. Raises JobNotFoundError, JobStateError, UnknownModelError, InvalidRequestError for options,
+        UploadMissingError and StoreUnavailableError.
+        """
+        job = await self._jobs.get(job_id)
+        again = Again(
+            whisper_model=model,
+            tier=self._settings.route(model) if model else None,
+            options=chosen_options(job.options, options) if options else None,
+        )
+        if job.status in RETRYABLE:
+            await self._check_recording(job)
+        job = await self._jobs.retry(job_id, again=again)
+        log.info("job_retried", job_id=job.id, model=job.whisper_model)
+        await self._tell(job)
+        if job.status is JobStatus.pending:
+            await wake(self._queue, job)
+        return job
+
+    async def delete(self, job_id: str) -> None:
+        """Remove a job in any state, and its recording unless another job may need it. Raises JobNotFoundError."""
+        job = await self._jobs.delete(job_id)
+        if job is None:
+            raise JobNotFoundError
+        log.info("job_deleted", job_id=job.id, status=job.status.value)
+        if not job.status.is_terminal:
+            # Followers look at the row, and find that it is gone.
+            await self._announcer.tell(JobUpdate(job_id=job.id, status=JobStatus.cancelled, progress=job.progress))
+        await self._drop_recording(job)
+
+    async def _check_recording(self, job: Job) -> None:
+        try:
+            await self._store.stat(job.object_key)
+        except UploadMissingError as error:
+            raise UploadMissingError(
+                "The recording of this job is no longer stored: upload it again and submit a new job."
+            ) from error
+
+    async def _drop_recording(self, job: Job) -> None:
+        # The row is gone already; what cannot be removed now is left to the sweep of the store.
+        try:
+            if not await self._jobs.needed_objects([job.object_key]):
+                await self._store.delete(job.object_key)
+        except TransientError as error:
+            log.warning("audio_not_deleted", object_key=job.object_key, error=error.detail)
+
+    async def _tell(self, job: Job) -> None:
+        await self._announcer.tell(JobUpdate(job_id=job.id, status=job.status, progress=job.progress))
