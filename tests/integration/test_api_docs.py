@@ -62,6 +62,10 @@ async def test_it_is_openapi_3_1_and_names_every_route_of_the_contract(document:
         "get /api/v1/job/status/{job_id}",
         "get /api/v1/job/read",
         "post /api/v1/job/{job_id}/email",
+        "post /api/v1/job/{job_id}/cancel",
+        "post /api/v1/job/{job_id}/retry",
+        "delete /api/v1/job/{job_id}",
+        "get /api/v1/job/{job_id}/attempts",
     }
 
 

@@ -74,6 +74,10 @@ def _routes(settings: Settings) -> list[ControllerRouterHandler]:
         jobs.read_job,
         jobs.read_jobs,
         jobs.mail_transcript,
+        jobs.cancel_job,
+        jobs.retry_job,
+        jobs.delete_job,
+        jobs.read_attempts,
         websocket.follow_job,
     ]
     return [health.alive, health.ready, Router("/api/v1", route_handlers=resources)]

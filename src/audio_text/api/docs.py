@@ -15,7 +15,7 @@ from litestar.openapi.spec import License, Tag
 from litestar.params import FromPath
 from litestar.types import ControllerRouterHandler
 
-from audio_text.api import dto, messages
+from audio_text.api import choices, dto, messages
 from audio_text.api.dependencies import PROVIDERS
 
 ASSETS = Path(__file__).parent / "assets"
@@ -80,7 +80,7 @@ not take what it was sent. The messages are among the schemas: Connected, JobUpd
 """
 _TAGS = [
     Tag(name="audio", description="Recordings: where to upload them."),
-    Tag(name="jobs", description="Jobs: submit, read, list, mail."),
+    Tag(name="jobs", description="Jobs: submit, read, list, cancel, retry, delete, mail."),
     Tag(name="health", description="Whether the service lives, and whether it can work."),
 ]
 
@@ -141,7 +141,7 @@ def _document(handlers: Sequence[ControllerRouterHandler], version: str) -> dict
 def _schemas() -> dict[str, Any]:
     types = [
         kind
-        for module in (dto, messages)
+        for module in (choices, dto, messages)
         for kind in vars(module).values()
         if isinstance(kind, type) and issubclass(kind, msgspec.Struct) and kind.__module__ == module.__name__
     ]

@@ -7,8 +7,9 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from audio_text.domain.job import Job, JobStatus
-from audio_text.domain.options import FALLBACK_TEMPERATURES, Task, TranscriptionOptions
+from audio_text.api.choices import Choices, refuse_nul
+from audio_text.domain.job import AttemptEnd, AttemptRecord, Job, JobStatus
+from audio_text.domain.options import TranscriptionOptions
 from audio_text.errors import InvalidRequestError, JobNotFoundError
 from audio_text.ports import UploadTarget
 
@@ -21,9 +22,6 @@ _ATOM = r"[^\s@<>(),;:\"\[\]\\.\x00-\x1f\x7f]+"
 _ADDRESS = re.compile(rf"{_ATOM}(\.{_ATOM})*@{_ATOM}(\.{_ATOM})+")
 _LONGEST_ADDRESS = 254  # RFC 5321, 4.5.3.1.3
 _JOB_ID = re.compile(r"[\x21-\x7e]{1,100}")
-
-Temperature = Annotated[float, Meta(ge=0, le=1)]
-Prompt = Annotated[str, Meta(max_length=4_000)]
 
 
 class UploadRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -74,31 +72,7 @@ class UploadAnswer(msgspec.Struct, frozen=True, kw_only=True):
         return cls(url=target.url, headers=target.headers, expires_at=target.expires_at)
 
 
-class VadChoice(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Parameters of the voice activity detection; what is left out keeps the service's default."""
-
-    threshold: Annotated[
-        Annotated[float, Meta(gt=0, lt=1)] | None,
-        Meta(description="Probability above which a frame is speech.", examples=[0.5]),
-    ] = None
-    min_speech_duration_ms: Annotated[
-        Annotated[int, Meta(ge=0, le=60_000)] | None,
-        Meta(description="Shorter bursts are not speech.", examples=[250]),
-    ] = None
-    max_speech_duration_s: Annotated[
-        Annotated[float, Meta(ge=1, le=36_000)] | None, Meta(description="Longer stretches are split.", examples=[600])
-    ] = None
-    min_silence_duration_ms: Annotated[
-        Annotated[int, Meta(ge=0, le=60_000)] | None,
-        Meta(description="Silence that ends a stretch of speech.", examples=[500]),
-    ] = None
-    speech_pad_ms: Annotated[
-        Annotated[int, Meta(ge=0, le=5_000)] | None,
-        Meta(description="Kept around each stretch of speech.", examples=[400]),
-    ] = None
-
-
-class TranscribeRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class TranscribeRequest(Choices, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A recording to transcribe. Whatever is left out or null keeps the service's default."""
 
     filename: Annotated[str, Meta(description="A label for the job: the file's name.", examples=["talk.m4a"])]
@@ -111,70 +85,15 @@ class TranscribeRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
             examples=["https://store.example/audio-text/uploads/2b/2b9c.m4a?X-Amz-Signature=6f1e"],
         ),
     ]
-    model: Annotated[str | None, Meta(description="The model, one of the service's list.", examples=["base"])] = None
-    mode: Annotated[str | None, Meta(description="Older name of `model`.", examples=["base"])] = None
     description: Annotated[
         Annotated[str, Meta(max_length=4_000)] | None,
         Meta(description="A note, kept with the job.", examples=["Budget meeting"]),
     ] = None
-    language: Annotated[
-        Annotated[str, Meta(pattern="^[a-z]{2,3}$")] | None,
-        Meta(description="Language that is spoken, as a lower-case code; detected by default.", examples=["en"]),
-    ] = None
-    task: Annotated[Task | None, Meta(description="Write down, or write down in English.", examples=["transcribe"])] = (
-        None
-    )
-    beam_size: Annotated[
-        Annotated[int, Meta(ge=1, le=20)] | None, Meta(description="Candidates kept while decoding.", examples=[5])
-    ] = None
-    temperature: Annotated[
-        Temperature | Annotated[tuple[Temperature, ...], Meta(min_length=1, max_length=10)] | None,
-        Meta(
-            description="Sampling temperature, or those to try in turn when a window looks like a failure; "
-            "0 stands for Whisper's own sequence.",
-            examples=[0],
-        ),
-    ] = None
-    initial_prompt: Annotated[
-        Prompt | None, Meta(description="Text to put before the first window: names, spelling.", examples=["Ms Ng"])
-    ] = None
-    hotwords: Annotated[Prompt | None, Meta(description="Words to expect.", examples=["CTranslate2"])] = None
-    condition_on_previous_text: Annotated[
-        bool | None, Meta(description="Give each window the text before it.", examples=[True])
-    ] = None
-    word_timestamps: Annotated[bool | None, Meta(description="Time every word.", examples=[False])] = None
-    vad_filter: Annotated[bool | None, Meta(description="Skip what is not speech.", examples=[True])] = None
-    vad: Annotated[
-        VadChoice | None,
-        Meta(description="Parameters of the speech detection.", examples=[{"min_silence_duration_ms": 500}]),
-    ] = None
-    clip_start_seconds: Annotated[
-        Annotated[float, Meta(ge=0, le=1_000_000)] | None,
-        Meta(description="Begin here, in seconds of the recording.", examples=[0]),
-    ] = None
-    clip_end_seconds: Annotated[
-        Annotated[float, Meta(gt=0, le=1_000_000)] | None,
-        Meta(description="End here, in seconds of the recording.", examples=[60]),
-    ] = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _check_name(self.filename)
-        if self.model and self.mode and self.model != self.mode:
-            raise InvalidRequestError("`model` and its older name `mode` say different things: send one of them.")
-        for name in ("url", "model", "mode", "description", "initial_prompt", "hotwords"):
-            if "\x00" in (getattr(self, name) or ""):
-                raise InvalidRequestError(f"`{name}` holds a NUL character, which no text needs.")
-
-    @property
-    def options(self) -> dict[str, object]:
-        """What differs from the service's defaults, by the names of TranscriptionOptions."""
-        names = TranscriptionOptions.__struct_fields__
-        chosen = {name: msgspec.to_builtins(getattr(self, name)) for name in names}
-        if self.temperature is not None and not isinstance(self.temperature, tuple):
-            chosen["temperature"] = [self.temperature] if self.temperature else FALLBACK_TEMPERATURES
-        if self.vad is not None:
-            chosen["vad"] = {name: value for name, value in chosen["vad"].items() if value is not None}
-        return {name: value for name, value in chosen.items() if value is not None}
+        refuse_nul(url=self.url, description=self.description)
 
 
 class JobView(msgspec.Struct, frozen=True, kw_only=True):
@@ -208,12 +127,38 @@ class JobView(msgspec.Struct, frozen=True, kw_only=True):
     ]
     finished_at: Annotated[datetime | None, Meta(description="When it ended.", examples=["2030-01-01T12:00:09Z"])]
     error_code: Annotated[str | None, Meta(description="Why it failed, for a program.", examples=["no_sound_track"])]
+    is_dead_letter: Annotated[
+        bool, Meta(description="Whether it failed because its attempts were used up.", examples=[False])
+    ]
+    recomputed_seconds: Annotated[
+        float, Meta(description="Seconds of audio that were decoded again after a crash.", examples=[0.0])
+    ]
     request_id: Annotated[str | None, Meta(description="X-Request-ID of the submission.", examples=["b1946ac9"])]
 
     @classmethod
     def of(cls, job: Job) -> "JobView":
         """Show a job as clients see it."""
         return cls(**{name: getattr(job, name) for name in cls.__struct_fields__})
+
+
+class AttemptView(msgspec.Struct, frozen=True, kw_only=True):
+    """How a worker fared with a job; `ended_at` and `end` are null while it works."""
+
+    claim: Annotated[int, Meta(description="Counts every time that a worker took the job.", examples=[1])]
+    attempt: Annotated[int, Meta(description="The job's attempt at that time.", examples=[1])]
+    started_at: Annotated[datetime, Meta(description="When it took the job.", examples=["2030-01-01T12:00:01Z"])]
+    position: Annotated[float, Meta(description="Where in the recording it began, in seconds.", examples=[0.0])]
+    ended_at: Annotated[datetime | None, Meta(description="When it ended.", examples=["2030-01-01T12:00:09Z"])]
+    end: Annotated[AttemptEnd | None, Meta(description="How it ended.", examples=["completed"])]
+    error_code: Annotated[str | None, Meta(description="What went wrong, for a program.", examples=["out_of_memory"])]
+    error_message: Annotated[
+        str | None, Meta(description="What went wrong, for a person.", examples=["There was not enough memory."])
+    ]
+
+    @classmethod
+    def of(cls, record: AttemptRecord) -> "AttemptView":
+        """Show an attempt as clients see it; which machine it was is none of theirs."""
+        return cls(**{name: getattr(record, name) for name in cls.__struct_fields__})
 
 
 class EmailRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

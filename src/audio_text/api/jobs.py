@@ -1,16 +1,17 @@
-"""Routes of jobs: submit, read, list, mail."""
+"""Routes of jobs: submit, read, list, cancel, retry, delete, mail."""
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from datetime import datetime
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
-from litestar import Request, Response, get, post
+from litestar import Request, Response, delete, get, post
 from litestar.openapi.spec import Example
 from litestar.params import JSONBody, PathParameter, QueryParameter
 
+from audio_text.api.choices import RetryRequest
 from audio_text.api.dependencies import GivenServices, GivenSettings
-from audio_text.api.dto import EmailAnswer, EmailRequest, JobView, TranscribeRequest, checked_job_id
+from audio_text.api.dto import AttemptView, EmailAnswer, EmailRequest, JobView, TranscribeRequest, checked_job_id
 from audio_text.api.problems import documented, documented_header
 from audio_text.api.request_log import request_id_of
 from audio_text.domain.job import Job, JobStatus
@@ -21,6 +22,7 @@ from audio_text.errors import (
     InvalidAudioError,
     InvalidRequestError,
     JobNotFoundError,
+    JobStateError,
     MailUnavailableError,
     NoSoundTrackError,
     StoreUnavailableError,
@@ -142,6 +144,70 @@ async def mail_transcript(job_id: JobId, data: JSONBody[EmailRequest], services:
     """Send the text of a completed job to an address."""
     await services.delivery.mail_transcript(checked_job_id(job_id), to=data.email)
     return EmailAnswer(success=True, message=f"The transcript is on its way to {data.email}.")
+
+
+@post(
+    "/job/{job_id:str}/cancel",
+    status_code=200,
+    summary="Cancel a job",
+    response_description="The job, cancelled.",
+    responses=documented(InvalidRequestError, JobNotFoundError, JobStateError, DatabaseUnavailableError),
+    tags=["jobs"],
+)
+async def cancel_job(job_id: JobId, services: GivenServices) -> JobView:
+    """End a job that waits or runs; what was transcribed so far is kept. Safe to repeat."""
+    return JobView.of(await services.lifecycle.cancel(checked_job_id(job_id)))
+
+
+@post(
+    "/job/{job_id:str}/retry",
+    status_code=200,
+    summary="Retry a job",
+    response_description="The job, pending.",
+    responses=documented(
+        InvalidRequestError,
+        UnknownModelError,
+        JobNotFoundError,
+        UploadMissingError,
+        JobStateError,
+        DatabaseUnavailableError,
+        StoreUnavailableError,
+    ),
+    tags=["jobs"],
+)
+async def retry_job(job_id: JobId, services: GivenServices, data: JSONBody[RetryRequest | None] = None) -> JobView:
+    """Have a failed or cancelled job done again, with another model or other options if the body names them.
+
+    It goes on where it was, unless model or options change. Safe to repeat: a job that waits or runs stays as it is.
+    """
+    chosen = data or RetryRequest()
+    model = chosen.model or chosen.mode
+    job = await services.lifecycle.retry(checked_job_id(job_id), model=model, options=chosen.options)
+    return JobView.of(job)
+
+
+@delete(
+    "/job/{job_id:str}",
+    summary="Delete a job",
+    response_description="It is gone.",
+    responses=documented(InvalidRequestError, JobNotFoundError, DatabaseUnavailableError),
+    tags=["jobs"],
+)
+async def delete_job(job_id: JobId, services: GivenServices) -> None:
+    """Remove a job in any state, with its transcript, and its recording unless another job may need it."""
+    await services.lifecycle.delete(checked_job_id(job_id))
+
+
+@get(
+    "/job/{job_id:str}/attempts",
+    summary="List the attempts at a job",
+    response_description="Attempts, oldest first.",
+    responses=documented(InvalidRequestError, JobNotFoundError, DatabaseUnavailableError),
+    tags=["jobs"],
+)
+async def read_attempts(job_id: JobId, services: GivenServices) -> list[AttemptView]:
+    """Tell when workers took the job, where in the recording each began, and how it ended."""
+    return [AttemptView.of(record) for record in await services.lifecycle.attempts(checked_job_id(job_id))]
 
 
 def _place(job: Job) -> tuple[datetime, str]:
