@@ -3,8 +3,12 @@
 import asyncio
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
+from audio_text.domain.job import JobStatus
+from audio_text.errors import EventsUnavailableError
 from audio_text.ports import Resources
-from audio_text.services.reconciliation import MOST_WAKE_UPS, ReconciliationService
+from audio_text.services.reconciliation import MOST_ENDS, MOST_WAKE_UPS, PURPOSE, ReconciliationService
 from factories import make_job, make_settings
 from fakes.events import FakeEventStream
 from fakes.queue import FakeJobQueue
@@ -14,9 +18,11 @@ from fakes.store import FakeAudioStore
 LONG_AGO = datetime.now(UTC) - timedelta(minutes=1)
 
 
-def service(jobs: FakeJobRepository, queue: FakeJobQueue, store: FakeAudioStore) -> ReconciliationService:
-    resources = Resources(jobs=jobs, store=store, queue=queue, events=FakeEventStream())
-    return ReconciliationService(resources, settings=make_settings().store)
+def service(
+    jobs: FakeJobRepository, queue: FakeJobQueue, store: FakeAudioStore, events: FakeEventStream | None = None
+) -> ReconciliationService:
+    resources = Resources(jobs=jobs, store=store, queue=queue, events=events or FakeEventStream())
+    return ReconciliationService(resources, settings=make_settings({"tiers.audio_small.retry.retries": 1}))
 
 
 async def reconcile(jobs: FakeJobRepository, queue: FakeJobQueue) -> list[str]:
@@ -64,6 +70,85 @@ async def test_a_lost_queue_is_filled_again_in_bounded_portions() -> None:
 
     assert len(await reconcile(jobs, queue)) == MOST_WAKE_UPS
     assert len(await reconcile(jobs, queue)) == 1
+
+
+async def tell_ends(jobs: FakeJobRepository, events: FakeEventStream) -> list[tuple[str, JobStatus]]:
+    before = len(events.updates)
+    await service(jobs, FakeJobQueue(), FakeAudioStore(), events).tell_ends()
+    return [(update.job_id, update.status) for update in events.updates[before:]]
+
+
+async def lose_worker(jobs: FakeJobRepository, *, attempt: int) -> str:
+    job = make_job(attempt=attempt - 1)
+    await jobs.add(job)
+    assert await jobs.claim("audio_small", owner="a worker that died", lease_seconds=-1)
+    return job.id
+
+
+async def end_untold(jobs: FakeJobRepository, status: JobStatus = JobStatus.cancelled) -> str:
+    """A job that ended some time ago in a process that could tell nobody."""
+    job = make_job()
+    await jobs.add(job)
+    await jobs.cancel(job.id)
+    jobs.overwrite(job.id, status=status, finished_at=LONG_AGO)
+    return job.id
+
+
+async def test_a_job_whose_last_worker_was_lost_ends_as_a_dead_letter_and_followers_are_told() -> None:
+    jobs, events = FakeJobRepository(), FakeEventStream()
+    job_id = await lose_worker(jobs, attempt=2)
+
+    assert await tell_ends(jobs, events) == [(job_id, JobStatus.failed)]
+
+    job = await jobs.get(job_id)
+    assert (job.status, job.error_code, job.is_dead_letter) == (JobStatus.failed, "worker_lost", True)
+    assert await jobs.unannounced(seconds=-1, limit=1) == []
+
+
+async def test_a_job_with_attempts_left_is_not_ended() -> None:
+    jobs, events = FakeJobRepository(), FakeEventStream()
+    job_id = await lose_worker(jobs, attempt=1)
+
+    assert await tell_ends(jobs, events) == []
+    assert (await jobs.get(job_id)).status is JobStatus.processing
+
+
+async def test_an_end_that_nobody_was_told_is_told_once() -> None:
+    jobs, events = FakeJobRepository(), FakeEventStream()
+    ended = {(await end_untold(jobs, status), status) for status in JobStatus if status.is_terminal}
+
+    assert set(await tell_ends(jobs, events)) == ended
+    assert await tell_ends(jobs, events) == []
+
+
+async def test_an_end_is_told_again_until_somebody_could_hear_it() -> None:
+    jobs, events = FakeJobRepository(), FakeEventStream()
+    job_id = await end_untold(jobs)
+    events.server.is_down = True
+
+    with pytest.raises(EventsUnavailableError):
+        await tell_ends(jobs, events)
+    events.server.is_down = False
+    assert await tell_ends(jobs, events) == [(job_id, JobStatus.cancelled)]
+
+
+async def test_ends_are_told_in_bounded_portions() -> None:
+    jobs, events = FakeJobRepository(), FakeEventStream()
+    for _ in range(MOST_ENDS + 1):
+        await end_untold(jobs)
+
+    assert len(await tell_ends(jobs, events)) == MOST_ENDS
+    assert len(await tell_ends(jobs, events)) == 1
+
+
+async def test_one_process_at_a_time_ends_jobs_for_others() -> None:
+    jobs, events = FakeJobRepository(), FakeEventStream()
+    await lose_worker(jobs, attempt=2)
+    await end_untold(jobs)
+
+    async with jobs.exclusively(PURPOSE):
+        assert await tell_ends(jobs, events) == []
+    assert len(await tell_ends(jobs, events)) == 2
 
 
 async def test_recordings_that_nobody_came_back_for_are_removed() -> None:

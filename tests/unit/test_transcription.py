@@ -1,7 +1,7 @@
 """The use case that brings a claimed job to an end, over fakes held to their ports' contracts."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from audio_text.domain.job import AttemptEnd, Completed, Job, JobStatus
 from audio_text.domain.options import TranscriptionOptions
 from audio_text.domain.transcript import TranscriptChunk
 from audio_text.errors import (
+    DatabaseUnavailableError,
     EngineMemoryError,
     InvalidAudioError,
     ModelUnavailableError,
@@ -201,7 +202,34 @@ async def test_a_job_is_completed_even_when_nobody_can_be_told() -> None:
     await world.submit()
     world.events.server.is_down = True
 
+    job = await world.run()
+
+    assert job.status is JobStatus.completed
+    assert await world.jobs.unannounced(seconds=-1, limit=1) == [job]
+
+
+@pytest.mark.parametrize("steps", [(make_chunk(FIRST, position=10.0),), (InvalidAudioError(),)], ids=["text", "error"])
+async def test_an_end_that_was_published_is_remembered(steps: tuple[TranscriptChunk | Exception, ...]) -> None:
+    world = World(*steps)
+    await world.submit()
+
+    await world.run()
+
+    assert await world.jobs.unannounced(seconds=-1, limit=1) == []
+
+
+async def test_a_job_is_completed_even_when_it_cannot_be_remembered_that_its_end_was_published() -> None:
+    world = World(make_chunk(FIRST, position=10.0))
+    await world.submit()
+
+    async def unreachable(job_ids: Sequence[str]) -> None:
+        raise DatabaseUnavailableError
+
+    world.jobs.mark_announced = unreachable  # type: ignore[method-assign]
+
     assert (await world.run()).status is JobStatus.completed
+    assert world.told[-1] is JobStatus.completed
+    assert world.store.objects == {}
 
 
 async def test_a_transient_failure_is_retried_after_the_tiers_delay() -> None:
@@ -233,7 +261,7 @@ async def test_a_job_fails_with_its_true_reason_after_the_last_retry() -> None:
     job = await world.run()
 
     assert (job.status, job.error_code, job.error_message) == (JobStatus.failed, "out_of_memory", "Not enough memory.")
-    assert job.attempt == 2
+    assert (job.attempt, job.is_dead_letter) == (2, True)
 
 
 @pytest.mark.parametrize("error", [InvalidAudioError("Damaged."), ModelUnavailableError("Download it.")])
@@ -244,6 +272,7 @@ async def test_what_no_retry_can_mend_fails_the_job_at_once(error: InvalidAudioE
     job = await world.run()
 
     assert (job.status, job.error_code, job.error_message) == (JobStatus.failed, error.code, error.detail)
+    assert not job.is_dead_letter
     assert await world.jobs.segments(job.id) == [FIRST]
     assert world.told[-1] is JobStatus.failed
     assert world.queue.messages == []
@@ -276,7 +305,7 @@ async def test_a_job_that_took_every_worker_down_is_not_tried_for_ever() -> None
 
     job = await world.run()
 
-    assert (job.status, job.error_code) == (JobStatus.failed, "worker_lost")
+    assert (job.status, job.error_code, job.is_dead_letter) == (JobStatus.failed, "worker_lost", True)
     assert world.engine.resumes == []
 
 

@@ -1,13 +1,16 @@
-"""Use case: put right what was lost on the way: wake-ups that nobody heard, recordings that nobody wants any more."""
+"""Use case: put right what was lost on the way: wake-ups, workers, the news of an end, recordings that nobody wants."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 
+from audio_text.domain.events import JobUpdate
+from audio_text.domain.job import Job
 from audio_text.errors import TransientError
 from audio_text.ports import Resources
-from audio_text.settings import StoreSettings
+from audio_text.services.announcement import Announcer
+from audio_text.settings import Settings
 
 log = structlog.get_logger(__name__)
 
@@ -20,6 +23,14 @@ OVERDUE_SECONDS = 5.0
 MOST_WAKE_UPS = 100
 """Wake-ups sent per tier and look; more would only pile up in the queue."""
 
+UNTOLD_SECONDS = 5.0
+"""Who ended a job tells it at once; after so long it never will."""
+
+MOST_ENDS = 100
+"""Ends told again per look; an outage of the event stream may leave many behind."""
+
+PURPOSE = "reconciliation"
+"""The lock that only one process of all holds while it ends jobs for workers that cannot."""
 
 SWEEPS_PER_DAY = 24
 """How often each worker process has the store remove what was left behind."""
@@ -30,16 +41,18 @@ SECONDS_PER_DAY = 86_400
 class ReconciliationService:
     """Compares rows with messages, and keeps the store tidy. The row is the truth: a message too many is harmless."""
 
-    def __init__(self, resources: Resources, *, settings: StoreSettings) -> None:
+    def __init__(self, resources: Resources, *, settings: Settings) -> None:
         self._jobs = resources.jobs
         self._queue = resources.queue
         self._store = resources.store
+        self._announcer = Announcer(jobs=resources.jobs, events=resources.events)
         self._settings = settings
 
     async def run_forever(self) -> None:
         """Look every few seconds, and sweep the store now and every hour."""
         async with asyncio.TaskGroup() as group:
             group.create_task(_every(LOOK_SECONDS, self.restore_wake_ups))
+            group.create_task(_every(LOOK_SECONDS, self.tell_ends))
             group.create_task(_every(SECONDS_PER_DAY / SWEEPS_PER_DAY, self.sweep_store))
 
     async def restore_wake_ups(self) -> None:
@@ -52,9 +65,32 @@ class ReconciliationService:
             if missing > 0:
                 log.warning("wake_ups_restored", tier=tier, count=missing)
 
+    async def tell_ends(self) -> None:
+        """End jobs whose last worker was lost, and tell the ends that nobody was told of; one process at a time.
+
+        Raises DatabaseUnavailableError, EventsUnavailableError.
+        """
+        async with self._jobs.exclusively(PURPOSE) as is_ours:
+            if not is_ours:
+                return
+            lost = await self._jobs.end_exhausted(
+                {name: tier.retry.retries for name, tier in self._settings.tiers.items()}
+            )
+            for job in lost:
+                log.warning("job_failed", job_id=job.id, code=job.error_code, is_dead_letter=True)
+            await self._publish(lost)
+            untold = await self._jobs.unannounced(seconds=UNTOLD_SECONDS, limit=MOST_ENDS)
+            await self._publish(untold)
+            if untold:
+                log.warning("ends_told_again", count=len(untold))
+
+    async def _publish(self, ended: Sequence[Job]) -> None:
+        for job in ended:
+            await self._announcer.publish(JobUpdate(job_id=job.id, status=job.status, progress=job.progress))
+
     async def sweep_store(self) -> None:
         """Remove recordings that nobody came back for. Raises StoreUnavailableError."""
-        removed = await self._store.sweep(older_than_seconds=self._settings.orphan_days * SECONDS_PER_DAY)
+        removed = await self._store.sweep(older_than_seconds=self._settings.store.orphan_days * SECONDS_PER_DAY)
         if removed:
             log.info("orphans_removed", count=removed)
 

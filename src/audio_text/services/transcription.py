@@ -14,7 +14,6 @@ from audio_text.domain.transcript import Segment, TranscriptChunk, plain_text
 from audio_text.errors import (
     AudioTextError,
     DatabaseUnavailableError,
-    EventsUnavailableError,
     LeaseLostError,
     QueueUnavailableError,
     TimeLimitExceededError,
@@ -22,6 +21,7 @@ from audio_text.errors import (
     WorkerLostError,
 )
 from audio_text.ports import Claim, Engine, Released, Resources, ResumePoint
+from audio_text.services.announcement import Announcer
 from audio_text.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -40,7 +40,7 @@ class TranscriptionService:
         self._jobs = resources.jobs
         self._store = resources.store
         self._queue = resources.queue
-        self._events = resources.events
+        self._announcer = Announcer(jobs=resources.jobs, events=resources.events)
         self._engine = engine
         self._settings = settings
         self._owner = owner
@@ -86,6 +86,8 @@ class TranscriptionService:
             log.info("job_left")
         except TransientError as error:
             await self._retry(attempt, error)
+        except WorkerLostError as error:
+            await self._fail(attempt, error, is_dead_letter=True)
         except AudioTextError as error:
             await self._fail(attempt, error)
         except Exception as error:  # a fault of ours must end in the job's row, not end the worker
@@ -189,7 +191,7 @@ class TranscriptionService:
     async def _retry(self, attempt: "_Attempt", error: AudioTextError) -> None:
         delay = self._settings.tiers[attempt.job.tier].retry.delay_seconds(attempt.job.attempt)
         if delay is None:
-            await self._fail(attempt, error)
+            await self._fail(attempt, error, is_dead_letter=True)
             return
         log.warning("job_will_be_retried", code=error.code, error=error.detail, delay_seconds=delay)
         reason = Released(end=AttemptEnd.retried, error_code=error.code, error_message=error.detail)
@@ -219,23 +221,20 @@ class TranscriptionService:
             # The reconciliation finds the row and sends another one.
             log.warning("wake_up_not_sent", tier=tier)
 
-    async def _fail(self, attempt: "_Attempt", error: AudioTextError) -> None:
+    async def _fail(self, attempt: "_Attempt", error: AudioTextError, *, is_dead_letter: bool = False) -> None:
         outcome = Failed(
             error_code=error.code,
             error_message=error.detail,
             processing_time_seconds=attempt.elapsed_seconds(),
+            is_dead_letter=is_dead_letter,
         )
         if await self._jobs.fail(attempt.claim, outcome):
-            log.warning("job_failed", code=error.code, error=error.detail)
+            log.warning("job_failed", code=error.code, error=error.detail, is_dead_letter=is_dead_letter)
             await self._announce(JobStatus.failed, attempt)
 
     async def _announce(self, status: JobStatus, attempt: "_Attempt", *, segments: tuple[Segment, ...] = ()) -> None:
-        # The row has been written; an event is a hint, and losing one must not cost the job.
         update = JobUpdate(job_id=attempt.job.id, status=status, progress=attempt.progress, segments=segments)
-        try:
-            await self._events.publish(update)
-        except EventsUnavailableError as error:
-            log.warning("event_not_published", status=status.value, error=error.detail)
+        await self._announcer.tell(update)
 
 
 class _Attempt:

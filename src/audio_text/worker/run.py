@@ -72,7 +72,7 @@ class WorkerProcess:
             self._service = TranscriptionService(
                 resources, engine=engine, settings=self._settings, owner=f"{socket.gethostname()}:{os.getpid()}"
             )
-            reconciliation = ReconciliationService(resources, settings=self._settings.store)
+            reconciliation = ReconciliationService(resources, settings=self._settings)
             async with self._consuming(), asyncio.TaskGroup() as group:
                 upkeep = group.create_task(reconciliation.run_forever())
                 await self._stop.wait()
