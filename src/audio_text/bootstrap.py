@@ -17,6 +17,7 @@ from audio_text.adapters.probe import PyAvProbe
 from audio_text.adapters.repository import PiccoloJobRepository
 from audio_text.adapters.s3_store import open_s3_store
 from audio_text.ports import AudioStore, Resources, UploadReceiver
+from audio_text.services.dead_letters import DeadLetterService
 from audio_text.services.delivery import DeliveryService
 from audio_text.services.lifecycle import LifecycleService
 from audio_text.services.live import LiveService
@@ -109,3 +110,10 @@ async def open_api_services(settings: Settings) -> AsyncGenerator[ApiServices, N
             resources=resources,
             receiver=resources.store if isinstance(resources.store, DiskAudioStore) else None,
         )
+
+
+@asynccontextmanager
+async def open_dead_letters(settings: Settings) -> AsyncGenerator[DeadLetterService, None]:
+    """What an operator's command needs of the service."""
+    async with open_resources(settings, name="audio-text-operator", live=False) as resources:
+        yield DeadLetterService(resources, settings=settings)

@@ -38,6 +38,7 @@ def refusal(role: Role, **variables: str) -> str:
             {"s3": "DATABASE_PASSWORD S3_ACCESS_KEY S3_SECRET_KEY", "disk": "DATABASE_PASSWORD DISK_SIGNING_KEY"},
         ),
         (Role.worker, {"s3": "DATABASE_PASSWORD S3_ACCESS_KEY S3_SECRET_KEY", "disk": "DATABASE_PASSWORD"}),
+        (Role.operator, {"s3": "DATABASE_PASSWORD S3_ACCESS_KEY S3_SECRET_KEY", "disk": "DATABASE_PASSWORD"}),
         (Role.migrate, {"s3": "DATABASE_PASSWORD", "disk": "DATABASE_PASSWORD"}),
         (Role.client, {"s3": "", "disk": ""}),
     ],

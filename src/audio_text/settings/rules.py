@@ -18,6 +18,7 @@ class Role(StrEnum):
     api = "api"
     worker = "worker"
     migrate = "migrate"
+    operator = "operator"
     client = "client"
 
 
@@ -25,10 +26,13 @@ _SHARED = frozenset({"job", "tiers", "models", "store", "disk", "s3", "database"
 SECTIONS: Mapping[Role, frozenset[str]] = {
     Role.api: _SHARED | {"api", "upload", "options", "mail"},
     Role.worker: _SHARED | {"engine", "worker"},
+    Role.operator: _SHARED,
     Role.migrate: frozenset({"database", "log"}),
     Role.client: frozenset({"api", "log"}),
 }
 """The tables that a role reads."""
+
+_SERVING = frozenset({Role.api, Role.worker, Role.operator})
 
 
 def problems(settings: Settings, role: Role, origin: OriginOf) -> Iterator[str]:
@@ -36,7 +40,7 @@ def problems(settings: Settings, role: Role, origin: OriginOf) -> Iterator[str]:
     yield from _missing_secrets(settings, role)
     if role is not Role.client and settings.database.pool_min > settings.database.pool_max:
         yield _larger("database.pool_min", "database.pool_max", origin)
-    if role in {Role.api, Role.worker}:
+    if role in _SERVING:
         yield from _routing(settings, origin)
     if role is Role.api:
         yield from _submission(settings, origin)
@@ -45,7 +49,7 @@ def problems(settings: Settings, role: Role, origin: OriginOf) -> Iterator[str]:
 
 
 def _missing_secrets(settings: Settings, role: Role) -> Iterator[str]:
-    is_served = role in {Role.api, Role.worker}
+    is_served = role in _SERVING
     s3, disk = (settings.store.kind is kind for kind in (StoreKind.s3, StoreKind.disk))
     needed = {
         "database_password": role is not Role.client,
