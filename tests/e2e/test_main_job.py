@@ -172,6 +172,33 @@ async def test_a_worker_that_is_stopped_hands_its_job_to_the_next_one_which_goes
     assert (await system.row(job["id"]))["attempt"] == 1
 
 
+async def test_a_cancelled_job_frees_its_worker_and_goes_on_where_it_was_when_it_is_retried(
+    system: System, client: httpx.AsyncClient, tmp_path: Path
+) -> None:
+    long = await asyncio.to_thread(repeated, DATA / "memo_100s.flac", tmp_path / "long.wav", times=4)
+    url = await system.upload(client, long)
+    body = {"filename": "long.wav", "url": url, "mode": "demo"}
+    job = (await client.post("/api/v1/job/transcribe", json=body)).raise_for_status().json()
+
+    async with asyncio.TaskGroup() as group:
+        watching = group.create_task(watch(system.apis[1], job["id"]))
+        while not await stored_segments(system, job["id"]):
+            await asyncio.sleep(0.01)
+        cancelled = (await client.post(f"/api/v1/job/{job['id']}/cancel")).raise_for_status().json()
+    await asyncio.to_thread(system.worker.wait_for, "job_left")
+    stored = await stored_segments(system, job["id"])
+
+    assert (cancelled["status"], watching.result()[-1]["status"]) == ("cancelled", "cancelled")
+    assert stored > 0
+    (await client.post(f"/api/v1/job/{job['id']}/retry")).raise_for_status()
+    messages = await watch(system.apis[1], job["id"])
+    attempts = (await client.get(f"/api/v1/job/{job['id']}/attempts")).json()
+    assert messages[-1]["status"] == "completed"
+    assert [attempt["end"] for attempt in attempts] == ["cancelled", "completed"]
+    assert attempts[1]["position"] > 0
+    assert (await system.row(job["id"]))["recomputed_seconds"] == 0
+
+
 def repeated(recording: Path, target: Path, *, times: int) -> Path:
     samples = np.tile(decode_audio(str(recording)), times)
     with wave.open(str(target), "wb") as file:

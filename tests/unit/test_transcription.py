@@ -20,6 +20,7 @@ from audio_text.errors import (
     ModelUnavailableError,
 )
 from audio_text.ports import Claim, Released, Resources, ResumePoint
+from audio_text.services.lifecycle import LifecycleService
 from audio_text.services.transcription import TranscriptionService
 from factories import make_chunk, make_job, make_segment, make_settings
 from fakes.events import FakeEventStream
@@ -396,6 +397,54 @@ async def test_a_job_that_was_cancelled_is_left_although_the_engine_is_silent() 
 
     assert job.status is JobStatus.cancelled
     assert world.engine.is_closed
+
+
+def without_heartbeat(world: World) -> World:
+    worker = msgspec.structs.replace(world.settings.worker, lease_seconds=86_400)
+    world.settings = msgspec.structs.replace(world.settings, worker=worker)
+    return world
+
+
+async def test_a_worker_hears_that_its_job_was_cancelled_before_the_next_heartbeat() -> None:
+    world = without_heartbeat(World(make_chunk(FIRST), hanging()))
+    job_id = await world.submit()
+
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(world.run())
+        async with world.events.follow(job_id, after="0-0") as subscription:
+            async for published in subscription:
+                if published.update.segments:
+                    break
+        resources = Resources(jobs=world.jobs, store=world.store, queue=world.queue, events=world.events)
+        await LifecycleService(resources, settings=world.settings).cancel(job_id)
+
+    assert running.result().status is JobStatus.cancelled
+    assert world.engine.is_closed
+    assert world.told[-1] is JobStatus.cancelled
+    assert await world.jobs.segments(job_id) == [FIRST]
+
+
+async def test_late_news_of_an_earlier_cancelling_disturbs_nobody() -> None:
+    pause = hanging()
+    world = without_heartbeat(World(make_chunk(FIRST), pause, make_chunk(SECOND, position=10.0)))
+    job_id = await world.submit()
+
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(world.run())
+        async with world.events.follow(job_id, after="0-0") as subscription:
+            async for published in subscription:
+                if published.update.segments:
+                    break
+        extend = world.jobs.extend_lease
+
+        async def looked(claim: Claim, *, lease_seconds: float) -> bool:
+            pause.set()
+            return await extend(claim, lease_seconds=lease_seconds)
+
+        world.jobs.extend_lease = looked  # type: ignore[method-assign]
+        await world.events.publish(JobUpdate(job_id=job_id, status=JobStatus.cancelled, progress=0.0))
+
+    assert running.result().status is JobStatus.completed
 
 
 async def test_a_lease_that_nobody_could_extend_in_time_is_lost() -> None:

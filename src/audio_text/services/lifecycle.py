@@ -51,7 +51,8 @@ class LifecycleService:
     async def cancel(self, job_id: str) -> Job:
         """End a job that is not over, keeping what was decoded so far; a cancelled one is returned as it is.
 
-        A worker that has it stops at its next segment, or its next heartbeat. Raises JobNotFoundError, JobStateError.
+        A worker that has it hears of it, or finds out at its next segment or heartbeat.
+        Raises JobNotFoundError, JobStateError.
         """
         job = await self._jobs.cancel(job_id)
         log.info("job_cancelled", job_id=job.id)

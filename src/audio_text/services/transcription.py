@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Generator
-from contextlib import aclosing, asynccontextmanager, contextmanager
+from collections.abc import Generator
+from contextlib import aclosing, contextmanager
 from typing import cast
 
 import structlog
@@ -13,7 +13,6 @@ from audio_text.domain.job import AttemptEnd, Completed, Failed, Job, JobStatus
 from audio_text.domain.transcript import Segment, TranscriptChunk, plain_text
 from audio_text.errors import (
     AudioTextError,
-    DatabaseUnavailableError,
     LeaseLostError,
     QueueUnavailableError,
     TimeLimitExceededError,
@@ -22,12 +21,10 @@ from audio_text.errors import (
 )
 from audio_text.ports import Claim, Engine, Released, Resources, ResumePoint
 from audio_text.services.announcement import Announcer
+from audio_text.services.lease import Leases
 from audio_text.settings import Settings
 
 log = structlog.get_logger(__name__)
-
-LEASE_BEATS = 3
-"""Heartbeats per lease: two may be lost before the job is somebody else's."""
 
 HAND_BACK_SECONDS = 5.0
 """How long a stopping worker tries to give its job back before it leaves that to the lease."""
@@ -41,6 +38,7 @@ class TranscriptionService:
         self._store = resources.store
         self._queue = resources.queue
         self._announcer = Announcer(jobs=resources.jobs, events=resources.events)
+        self._leases = Leases(resources, lease_seconds=settings.worker.lease_seconds)
         self._engine = engine
         self._settings = settings
         self._owner = owner
@@ -73,7 +71,7 @@ class TranscriptionService:
 
     async def _attempt(self, attempt: "_Attempt") -> None:
         try:
-            async with self._lease(attempt.claim):
+            async with self._leases.kept(attempt.claim):
                 with self._ended_by_stop():
                     await self._transcribe(attempt)
                 await self._complete(attempt)
@@ -104,32 +102,6 @@ class TranscriptionService:
             yield
         finally:
             self._interruptible.discard(task)
-
-    @asynccontextmanager
-    async def _lease(self, claim: Claim) -> AsyncGenerator[None, None]:
-        try:
-            async with asyncio.TaskGroup() as group:
-                heartbeat = group.create_task(self._keep_lease(claim))
-                yield
-                heartbeat.cancel()
-        except BaseExceptionGroup as group:
-            # The first error is the cause; the group only tells that a heartbeat ran beside the work.
-            raise group.exceptions[0] from None
-
-    async def _keep_lease(self, claim: Claim) -> None:
-        lease_seconds = self._settings.worker.lease_seconds
-        kept = time.monotonic()
-        while True:
-            await asyncio.sleep(lease_seconds / LEASE_BEATS)
-            try:
-                held = await self._jobs.extend_lease(claim, lease_seconds=lease_seconds)
-            except DatabaseUnavailableError:
-                # The lease itself runs on the database's clock: it holds until nobody could extend it in time.
-                held = time.monotonic() - kept < lease_seconds
-            else:
-                kept = time.monotonic()
-            if not held:
-                raise LeaseLostError
 
     async def _transcribe(self, attempt: "_Attempt") -> None:
         job = attempt.job

@@ -66,7 +66,7 @@ class WorkerProcess:
         self._loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._on_signal)
-        async with open_resources(self._settings, name=self._name, live=False) as resources:
+        async with open_resources(self._settings, name=self._name, live=True) as resources:
             engine = WhisperEngine(self._settings.engine, self._settings.models, concurrency=self._group.concurrency)
             await self._preload(engine)
             self._service = TranscriptionService(
