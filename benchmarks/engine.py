@@ -39,11 +39,13 @@ SAMPLING_SECONDS = 0.02
 
 @dataclass(frozen=True)
 class Case:
-    """One measurement: `jobs` transcriptions of the file at once, given up after `first_only` chunks."""
+    """One measurement: `jobs` transcriptions of the file at once, in an engine that has room for so many."""
 
     file: str
     jobs: int = 1
+    room: int = 1
     first_only: bool = False
+    """Give up after the first segment."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ def settings() -> Settings:
 
 async def measure(case: Case) -> Outcome:
     configured = settings()
-    engine = WhisperEngine(configured.engine, configured.models, concurrency=max(1, case.jobs))
+    engine = WhisperEngine(configured.engine, configured.models, concurrency=case.room)
     await engine.preload("demo")
     idle = proportional_mib()
     sampler = Sampler()
@@ -197,17 +199,19 @@ def report(folder: Path, *, kind: str, longest: int, rounds: int) -> None:
 def report_concurrency(folder: Path, *, kind: str) -> None:
     file = folder / f"several.{kind}"
     (write_wav if kind == "wav" else write_mp3)(file, LENGTHS["10 min"])
-    outcomes = {jobs: in_own_process(Case(str(file), jobs=jobs)) for jobs in (1, 4)}
-    print("\njobs at once   total   idle PSS   busy PSS (median)   busy PSS (peak)")
-    for jobs, outcome in outcomes.items():
+    print("\nbusy of room   total   idle PSS   busy PSS (median)   busy PSS (peak)")
+    outcomes: dict[tuple[int, int], Outcome] = {}
+    for jobs, room in ((1, 1), (1, 4), (4, 4)):
+        outcomes[jobs, room] = outcome = in_own_process(Case(str(file), jobs=jobs, room=room))
         print(
-            f"{jobs:12} {outcome.total_seconds:6.1f} s {outcome.idle_mib:6.0f} MiB"
-            f" {outcome.busy_pss_mib:14.0f} MiB {outcome.peak_pss_mib:13.0f} MiB"
+            f"{jobs:4} of {room:4} {outcome.total_seconds:6.1f} s {outcome.idle_mib:6.0f} MiB"
+            f" {outcome.busy_pss_mib:14.0f} MiB {outcome.peak_pss_mib:13.0f} MiB",
+            flush=True,
         )
-    one, four = outcomes[1], outcomes[4]
+    one, four = outcomes[1, 4], outcomes[4, 4]
     print(
-        f"four jobs take {four.busy_pss_mib / one.busy_pss_mib:.2f} times the memory of one (at most 1.25; "
-        f"peaks {four.peak_pss_mib / one.peak_pss_mib:.2f})"
+        f"four busy threads take {four.busy_pss_mib / one.busy_pss_mib:.2f} times the memory of one "
+        f"(at most 1.25; peaks {four.peak_pss_mib / one.peak_pss_mib:.2f})"
     )
 
 

@@ -15,6 +15,7 @@ import pytest
 from audio_text.local.process import free_port
 from audio_text.settings import resource
 from services.folders import open_folder
+from services.programs import require
 from services.up import Up, clean_environment, running
 
 ROOT = Path(__file__).parents[2]
@@ -87,8 +88,8 @@ def test_a_model_that_the_service_does_not_list_is_refused_in_its_words(up: Up, 
     assert "enormous" in done.stderr
 
 
-@pytest.mark.skipif(shutil.which("curl") is None, reason="the README's steps by hand use curl")
 def test_the_steps_of_the_readme_work_as_they_stand_there(up: Up) -> None:
+    require("curl")
     found = re.search(r"<!-- tests/e2e.+?-->\n```sh\n(.+?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     assert found
     port = up.url.rpartition(":")[2]

@@ -1,7 +1,6 @@
 """The OpenAPI document is complete, and the pages that show it need nobody else."""
 
 import re
-import shutil
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ from msgspec.structs import replace
 from audio_text.api.docs import ASSETS
 from audio_text.settings import Settings
 from services.api import Api, api_process, in_one_task, running
+from services.programs import require
 
 PAGES = ("/docs", "/redoc")
 
@@ -138,9 +138,9 @@ async def test_the_upload_route_exists_with_the_disk_store_only(shared_api_setti
         assert "/api/v1/audio/upload/{key}" not in (await api.client.get("/openapi.json")).json()["paths"]
 
 
-@pytest.mark.skipif(shutil.which("chromium") is None, reason="needs a browser")
 @pytest.mark.parametrize(("page", "rendered"), [("/docs", "Submit a job"), ("/redoc", "Submit a job")])
 def test_a_browser_renders_it(shared_api_settings: Settings, tmp_path: Path, page: str, rendered: str) -> None:
+    require("chromium")
     with api_process(shared_api_settings, tmp_path) as api:
         browser = subprocess.run(
             [

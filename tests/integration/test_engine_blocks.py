@@ -175,7 +175,7 @@ async def test_the_first_block_of_a_long_recording_is_short(tmp_path: Path) -> N
 
 async def test_memo_is_read_as_well_in_blocks_as_at_once(engine: WhisperEngine) -> None:
     segments = segments_of(await chunks_of(engine, path_of("memo_100s"), TranscriptionOptions(temperature=(0.0,))))
-    whole = make_settings()
+    whole = make_settings({"engine.block_seconds": 3_600.0})
     at_once = segments_of(
         await chunks_of(
             WhisperEngine(whole.engine, whole.models, concurrency=1),

@@ -183,6 +183,18 @@ def test_a_device_or_compute_type_that_does_not_work_is_named() -> None:
     assert "device cuda and compute type float16" in unavailable("builtin:demo", device="cuda", compute_type="float16")
 
 
+@pytest.mark.parametrize("source", ["nonesuch", "./model", "~/models/mine", "a/b/c", "-/x", "acme/ti ny", ""])
+@pytest.mark.parametrize("offline", [True, False])
+def test_a_source_that_is_nothing_is_said_to_be_nothing(tmp_path: Path, source: str, *, offline: bool) -> None:
+    said = unavailable(source, offline=offline, cache_folder=str(tmp_path))
+    assert "nor an absolute folder" in said
+
+
+def test_a_cache_that_is_no_folder_is_no_foreign_error(tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("not a folder")
+    unavailable("acme/tiny", offline=True, cache_folder=str(tmp_path / "cache"))
+
+
 def test_offline_a_model_that_is_not_here_is_told_how_to_be_brought(tmp_path: Path) -> None:
     said = unavailable("acme/tiny", offline=True, cache_folder=str(tmp_path))
     assert f"hf download acme/tiny --cache-dir {tmp_path}" in said

@@ -5,7 +5,6 @@
 radosgw checks what a mock does not: signatures, expiry, signed headers, ranges, lifecycle and CORS rules.
 """
 
-import os
 import shutil
 import subprocess
 import time
@@ -16,12 +15,11 @@ from urllib.error import URLError
 from urllib.request import urlopen
 from uuid import uuid4
 
-import pytest
-
 from audio_text.local.process import LOOPBACK, Command, free_port
 from audio_text.settings import S3Settings
 from factories import make_settings
 from services.folders import open_folder
+from services.programs import require
 from services.server import Server
 
 PROGRAMS = ("radosgw", "radosgw-admin", "ceph", "ceph-mon", "ceph-osd", "monmaptool")
@@ -194,12 +192,7 @@ class S3Server:
 @contextmanager
 def s3_server() -> Iterator[S3Server]:
     """Start one; without the programs the tests are skipped here and fail in CI."""
-    missing = [program for program in PROGRAMS if shutil.which(program) is None]
-    if missing:
-        reason = f"not installed: {', '.join(missing)}"
-        if os.environ.get("CI"):  # noqa: TID251 -- whether this is CI is the environment's to say
-            pytest.fail(reason)
-        pytest.skip(reason)
+    require(*PROGRAMS)
     with open_folder() as folder, ExitStack() as running:
         cluster = Cluster(folder)
         for make in (cluster.monitor, cluster.store, cluster.gateway):

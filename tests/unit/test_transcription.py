@@ -476,10 +476,7 @@ async def test_a_job_beyond_its_time_limit_fails_and_keeps_its_partial_transcrip
     assert await world.jobs.segments(job.id) == [FIRST]
 
 
-async def test_a_stopping_worker_hands_its_job_back_without_spending_the_attempt() -> None:
-    world = World(make_chunk(FIRST), hanging())
-    job_id = await world.submit()
-
+async def run_until_stopped_behind_the_first_segment(world: World, job_id: str) -> None:
     async with asyncio.TaskGroup() as group:
         group.create_task(world.run())
         async with world.events.follow(job_id, after="0-0") as subscription:
@@ -487,6 +484,13 @@ async def test_a_stopping_worker_hands_its_job_back_without_spending_the_attempt
                 if published.update.segments:
                     break
         world.service.stop()
+
+
+async def test_a_stopping_worker_hands_its_job_back_without_spending_the_attempt() -> None:
+    world = World(make_chunk(FIRST), hanging())
+    job_id = await world.submit()
+
+    await run_until_stopped_behind_the_first_segment(world, job_id)
 
     job = await world.jobs.get(job_id)
     assert (job.status, job.attempt) == (JobStatus.pending, 0)
@@ -498,13 +502,7 @@ async def test_a_stopping_worker_hands_its_job_back_without_spending_the_attempt
 async def test_a_job_that_was_handed_back_goes_on_where_it_was() -> None:
     world = World(make_chunk(FIRST), hanging())
     job_id = await world.submit()
-    async with asyncio.TaskGroup() as group:
-        group.create_task(world.run())
-        async with world.events.follow(job_id, after="0-0") as subscription:
-            async for published in subscription:
-                if published.update.segments:
-                    break
-        world.service.stop()
+    await run_until_stopped_behind_the_first_segment(world, job_id)
 
     following = World(make_chunk(SECOND, position=10.0))
     following.jobs = world.jobs

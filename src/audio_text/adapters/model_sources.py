@@ -1,5 +1,7 @@
 """Where models come from: the package itself, a folder, or the hub. What settings do not list never gets here."""
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 
@@ -61,22 +63,36 @@ def _hub_folder(name: str, source: str, settings: EngineSettings) -> Path:
     command = f"hf download {source}"
     if settings.cache_folder:
         command += f" --cache-dir {settings.cache_folder}"
-    try:
-        # first without the network: a model that is here needs nobody's permission and no round trip
-        return download_whisper(source, cache_folder=settings.cache_folder, is_offline=True)
-    except LocalEntryNotFoundError as error:
-        if settings.offline:
-            raise ModelUnavailableError(
-                f'The model "{name}" is not in this worker\'s cache and the engine is offline: run "{command}" on a '
-                "machine with a network and bring the cache folder here, or set engine.offline to false."
-            ) from error
-    log.info("model_downloading", model=name, source=source)
-    try:
+    with _hub_errors(name, source, command):
+        try:
+            # first without the network: a model that is here needs nobody's permission and no round trip
+            return download_whisper(source, cache_folder=settings.cache_folder, is_offline=True)
+        except LocalEntryNotFoundError as error:
+            if settings.offline:
+                raise ModelUnavailableError(
+                    f'The model "{name}" is not in this worker\'s cache and the engine is offline: run "{command}" on '
+                    "a machine with a network and bring the cache folder here, or set engine.offline to false."
+                ) from error
+        log.info("model_downloading", model=name, source=source)
         return download_whisper(source, cache_folder=settings.cache_folder, is_offline=False)
+
+
+@contextmanager
+def _hub_errors(name: str, source: str, command: str) -> Generator[None]:
+    """Say what the hub's library means, and what to do about it."""
+    try:
+        yield
+    except ModelUnavailableError:
+        raise
     except RepositoryNotFoundError as error:
         raise ModelUnavailableError(
             f'The hub has no model {source}, which settings name as the source of "{name}", '
             "or it wants a token in the variable HF_TOKEN."
+        ) from error
+    except ValueError as error:
+        raise ModelUnavailableError(
+            f'The source of the model "{name}", "{source}", is neither {BUILTIN}demo nor an absolute folder nor '
+            "a model of the hub, which is spelt organisation/name."
         ) from error
     except Exception as error:  # the hub's library lets the errors of its transport and of the disk through
         raise ModelUnavailableError(

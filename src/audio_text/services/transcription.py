@@ -8,6 +8,7 @@ from typing import cast
 
 import structlog
 
+from audio_text.domain.blocks import prompt_tokens
 from audio_text.domain.events import JobUpdate
 from audio_text.domain.job import AttemptEnd, Completed, Failed, Job, JobStatus
 from audio_text.domain.transcript import Segment, TranscriptChunk, plain_text
@@ -238,7 +239,7 @@ class _Attempt:
             duration_after_vad=self.job.duration_after_vad or 0.0,
             language=self.job.language,
             language_probability=self.job.language_probability,
-            previous_tokens=tuple(token for segment in self.segments for token in segment.tokens),
+            previous_tokens=prompt_tokens(self.segments),
         )
 
     def completed(self) -> Completed:
