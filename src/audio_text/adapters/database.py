@@ -30,6 +30,12 @@ CONNECTION_LOST = (
 )
 """The connection is gone, and whether its statement was carried out is unknown."""
 
+DYING = "cannot switch to state"
+"""How asyncpg refuses to begin a statement on a connection that it is just losing."""
+
+DYING_CONNECTIONS = 3
+"""How many of these in a row are passed over before the server is called unreachable."""
+
 UNAVAILABLE = (
     *CONNECTION_LOST,
     OSError,  # also every time-out
@@ -56,6 +62,10 @@ class Connection(Protocol):
 
     async def execute(self, query: str, *args: object) -> str:
         """Run a statement for its effect; several, separated by semicolons, when there are no parameters."""
+        ...
+
+    def terminate(self) -> None:
+        """Drop the connection at once, without a word to the server."""
         ...
 
     async def close(self, *, timeout: float | None = None) -> None:  # noqa: ASYNC109 -- asyncpg's signature
@@ -157,8 +167,16 @@ class PooledEngine(LazyEngine):
     async def _run_in_pool(self, query: str, args: Sequence[Any] | None = None) -> list[Mapping[str, Any]]:
         # Piccolo's own waits for a free connection for ever.
         pool: Pool = cast("Any", self.pool)
-        async with pool.acquire(timeout=self.timeout_seconds) as connection:
-            return await connection.fetch(query, *(args or ()))
+        for _ in range(DYING_CONNECTIONS):
+            async with pool.acquire(timeout=self.timeout_seconds) as connection:
+                try:
+                    return await connection.fetch(query, *(args or ()))
+                except asyncpg.InternalClientError as error:
+                    # The server's farewell is still being read, and nothing of this statement was sent.
+                    connection.terminate()
+                    if DYING not in str(error):
+                        raise
+        raise ConnectionResetError("The server closes every connection.")
 
     def transaction(self, allow_nested: bool = True) -> Never:  # noqa: FBT001, FBT002 -- Piccolo's signature
         """Refuse: a cancelled task takes the connection of Piccolo's transaction with it. One statement is enough."""
