@@ -78,7 +78,7 @@ class LifecycleService:
         log.info("job_retried", job_id=job.id, model=job.whisper_model)
         await self._tell(job)
         if job.status is JobStatus.pending:
-            await wake(self._queue, job)
+            await wake(self._queue, job.tier, job)
         return job
 
     async def delete(self, job_id: str) -> None:

@@ -69,5 +69,5 @@ class SubmissionService:
             update_date=now,
         )
         await self._jobs.add(job)
-        await wake(self._queue, job)
+        await wake(self._queue, job.tier, job)
         return job

@@ -15,7 +15,6 @@ from audio_text.domain.transcript import Segment, TranscriptChunk, plain_text
 from audio_text.errors import (
     AudioTextError,
     LeaseLostError,
-    QueueUnavailableError,
     TimeLimitExceededError,
     TransientError,
     WorkerLostError,
@@ -23,6 +22,7 @@ from audio_text.errors import (
 from audio_text.ports import Claim, Engine, Released, Resources, ResumePoint
 from audio_text.services.announcement import Announcer
 from audio_text.services.lease import Leases
+from audio_text.services.waking import wake
 from audio_text.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -58,7 +58,7 @@ class TranscriptionService:
         Never raises for what is wrong with a job: that ends in its row. Raises DatabaseUnavailableError.
         """
         if self._is_stopping:
-            await self._wake(tier)
+            await wake(self._queue, tier)
             return False
         job = await self._jobs.claim(tier, owner=self._owner, lease_seconds=self._settings.worker.lease_seconds)
         if job is None:
@@ -180,19 +180,7 @@ class TranscriptionService:
         if not await self._jobs.release(attempt.claim, delay_seconds=delay_seconds, reason=reason):
             return
         await self._announce(JobStatus.pending, attempt)
-        await self._wake(attempt.job.tier, attempt.job, delay_seconds=delay_seconds)
-
-    async def _wake(self, tier: str, job: Job | None = None, *, delay_seconds: float = 0.0) -> None:
-        try:
-            await self._queue.enqueue(
-                tier,
-                job_id=job.id if job else "",
-                delay_seconds=delay_seconds,
-                request_id=job.request_id if job else None,
-            )
-        except QueueUnavailableError:
-            # The reconciliation finds the row and sends another one.
-            log.warning("wake_up_not_sent", tier=tier)
+        await wake(self._queue, attempt.job.tier, attempt.job, delay_seconds=delay_seconds)
 
     async def _fail(self, attempt: "_Attempt", error: AudioTextError, *, is_dead_letter: bool = False) -> None:
         outcome = Failed(

@@ -1,4 +1,4 @@
-"""Send the wake-up of a job that was just made pending."""
+"""Send a wake-up, without failing: whoever sends one has already written the row."""
 
 import structlog
 
@@ -9,9 +9,17 @@ from audio_text.ports import JobQueue
 log = structlog.get_logger(__name__)
 
 
-async def wake(queue: JobQueue, job: Job) -> None:
-    """Say on the job's tier that it waits. The row is the truth: without the message the job only starts later."""
+async def wake(queue: JobQueue, tier: str, job: Job | None = None, *, delay_seconds: float = 0.0) -> None:
+    """Say on the tier that work waits, because of this job if one is known.
+
+    The row is the truth: without the message the job only starts later, when the reconciliation finds it.
+    """
     try:
-        await queue.enqueue(job.tier, job_id=job.id, request_id=job.request_id)
+        await queue.enqueue(
+            tier,
+            job_id=job.id if job else "",
+            delay_seconds=delay_seconds,
+            request_id=job.request_id if job else None,
+        )
     except QueueUnavailableError:
-        log.warning("job_stored_but_not_enqueued", job_id=job.id, tier=job.tier)
+        log.warning("wake_up_not_sent", tier=tier, job_id=job.id if job else None)
