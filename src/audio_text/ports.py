@@ -53,7 +53,15 @@ class JobRepository(Protocol):
         ...
 
     async def overdue(self, *, seconds: float) -> dict[str, int]:
-        """Tier → number of jobs that could have been claimed for longer than `seconds` and were not."""
+        """Tier → number of pending jobs that nobody claimed for longer than `seconds`, and of leases that ran out."""
+        ...
+
+    async def next_lease_end(self) -> float | None:
+        """Seconds until the first lease runs out unless it is extended; None: there is none that still holds."""
+        ...
+
+    async def end_leases(self, owner: str) -> list[Job]:
+        """Let the leases of this owner run out now; the jobs it had, which anybody may claim."""
         ...
 
     async def extend_lease(self, claim: Claim, *, lease_seconds: float) -> bool:

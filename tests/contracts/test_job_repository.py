@@ -218,7 +218,7 @@ class JobRepositoryContract:
         assert before.lease_expires_at is not None
         assert job.lease_expires_at > before.lease_expires_at
 
-    async def test_overdue_counts_what_could_have_been_claimed_for_long(self, world: World) -> None:
+    async def test_overdue_counts_what_waits_for_long_and_what_lost_its_worker(self, world: World) -> None:
         now = datetime.now(UTC)
         minute_ago, soon = now - timedelta(minutes=1), now + timedelta(minutes=1)
         await _add(world, creation_date=minute_ago)
@@ -231,7 +231,42 @@ class JobRepositoryContract:
         assert await world.jobs.overdue(seconds=30) == {TIER: 1, "audio_large": 1}
         await world.overwrite(leased, lease_expires_at=minute_ago)
         assert await world.jobs.overdue(seconds=30) == {TIER: 1, "audio_large": 1, "audio_medium": 1}
-        assert await world.jobs.overdue(seconds=90) == {}
+        assert await world.jobs.overdue(seconds=90) == {"audio_medium": 1}
+
+    async def test_the_next_lease_to_run_out_is_known(self, world: World) -> None:
+        assert await world.jobs.next_lease_end() is None
+        await _add(world)
+        await _claim(world, lease_seconds=0.0)
+        assert await world.jobs.next_lease_end() is None
+        for minutes in (30, 20, 40):
+            await _add(world, tier="audio_large")
+            assert await world.jobs.claim("audio_large", owner="w", lease_seconds=minutes * 60)
+        seconds = await world.jobs.next_lease_end()
+        assert seconds is not None
+        assert 19 * 60 < seconds <= 20 * 60
+
+    async def test_the_jobs_of_a_dead_owner_can_be_claimed_at_once(self, world: World) -> None:
+        first, second = await _add(world), await _add(world)
+        for owner in ("dead", "alive"):
+            assert await world.jobs.claim(TIER, owner=owner, lease_seconds=HOUR_SECONDS)
+        assert [job.id for job in await world.jobs.end_leases("dead")] == [first]
+        assert await world.jobs.end_leases("nobody") == []
+        assert await world.jobs.overdue(seconds=HOUR_SECONDS) == {TIER: 1}
+        again = await world.jobs.claim(TIER, owner="other", lease_seconds=HOUR_SECONDS)
+        assert again is not None
+        assert (again.id, again.attempt, again.claims) == (first, 2, 2)
+        assert await world.jobs.claim(TIER, owner="other", lease_seconds=HOUR_SECONDS) is None
+        assert [record.end for record in await world.jobs.attempts(first)] == [AttemptEnd.lost, None]
+        assert (await world.jobs.get(second)).lease_owner == "alive"
+
+    async def test_an_owner_that_was_alive_after_all_keeps_its_job_by_a_heartbeat(self, world: World) -> None:
+        job_id = await _add(world)
+        claim = await _claim(world)
+        owner = (await world.jobs.get(job_id)).lease_owner
+        assert owner is not None
+        assert await world.jobs.end_leases(owner)
+        assert await world.jobs.extend_lease(claim, lease_seconds=HOUR_SECONDS)
+        assert await world.jobs.claim(TIER, owner="other", lease_seconds=1) is None
 
     async def test_a_recorded_chunk_moves_progress_and_facts(self, world: World) -> None:
         job_id = await _add(world)

@@ -90,13 +90,24 @@ class FakeJobRepository:
 
     async def overdue(self, *, seconds: float) -> dict[str, int]:
         await self.check()
-        latest = datetime.now(UTC) - timedelta(seconds=seconds)
+        now = datetime.now(UTC)
         jobs: dict[str, int] = {}
         for job in self.jobs.values():
-            due = job.lease_expires_at or job.available_at or job.creation_date
-            if job.status in UNFINISHED and due < latest:
+            due = job.lease_expires_at or (job.available_at or job.creation_date) + timedelta(seconds=seconds)
+            if job.status in UNFINISHED and due < now:
                 jobs[job.tier] = jobs.get(job.tier, 0) + 1
         return jobs
+
+    async def next_lease_end(self) -> float | None:
+        await self.check()
+        now = datetime.now(UTC)
+        ends = [job.lease_expires_at for job in self.jobs.values() if job.lease_expires_at]
+        return min(((end - now).total_seconds() for end in ends if end > now), default=None)
+
+    async def end_leases(self, owner: str) -> list[Job]:
+        await self.check()
+        theirs = [job.id for job in self.jobs.values() if job.lease_owner == owner]
+        return [self.overwrite(job_id, lease_expires_at=datetime.now(UTC)) for job_id in theirs]
 
     async def extend_lease(self, claim: Claim, *, lease_seconds: float) -> bool:
         lease_expires_at = datetime.now(UTC) + timedelta(seconds=lease_seconds)

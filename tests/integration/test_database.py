@@ -219,6 +219,8 @@ async def test_every_method_is_one_statement(engine: PooledEngine, jobs: Piccolo
         "recent": lambda: jobs.recent(limit=10),
         "claim": lambda: jobs.claim(TIER, owner="w", lease_seconds=60),
         "overdue": lambda: jobs.overdue(seconds=5),
+        "next_lease_end": jobs.next_lease_end,
+        "end_leases": lambda: jobs.end_leases("nobody"),
         "extend_lease": lambda: jobs.extend_lease(claim, lease_seconds=60),
         "record": lambda: jobs.record(claim, make_chunk(make_segment())),
         "segments": lambda: jobs.segments(job.id),

@@ -8,7 +8,7 @@ import pytest
 from audio_text.domain.job import JobStatus
 from audio_text.errors import EventsUnavailableError
 from audio_text.ports import Resources
-from audio_text.services.reconciliation import MOST_ENDS, MOST_WAKE_UPS, PURPOSE, ReconciliationService
+from audio_text.services.reconciliation import LOOK_SECONDS, MOST_ENDS, MOST_WAKE_UPS, PURPOSE, ReconciliationService
 from factories import make_job, make_settings
 from fakes.events import FakeEventStream
 from fakes.queue import FakeJobQueue
@@ -61,6 +61,46 @@ async def test_a_job_whose_worker_went_silent_gets_a_wake_up() -> None:
     assert claimed is not None
 
     assert await reconcile(jobs, queue) == ["audio_large"]
+
+
+async def test_a_lease_that_runs_out_gets_its_wake_up_then_and_not_at_the_next_look() -> None:
+    jobs, queue = FakeJobRepository(), FakeJobQueue()
+    await jobs.add(make_job(tier="audio_large"))
+    assert await jobs.claim("audio_large", owner="a worker that died", lease_seconds=0.2)
+    upkeep = asyncio.get_running_loop().create_task(service(jobs, queue, FakeAudioStore()).run_forever())
+    try:
+        async with asyncio.timeout(LOOK_SECONDS):
+            while not queue.messages:
+                await asyncio.sleep(0.01)
+    finally:
+        upkeep.cancel()
+
+    assert [message.tier for message in queue.messages] == ["audio_large"]
+
+
+async def test_a_worker_has_the_jobs_of_the_dead_one_before_it_claimed_at_once() -> None:
+    jobs, queue = FakeJobRepository(), FakeJobQueue()
+    await jobs.add(make_job(tier="audio_large"))
+    await jobs.add(make_job(tier="audio_large"))
+    for owner in ("host:7/large", "host:7/small"):
+        assert await jobs.claim("audio_large", owner=owner, lease_seconds=60)
+
+    await service(jobs, queue, FakeAudioStore()).relieve("host:7/large")
+
+    assert [message.tier for message in queue.messages] == ["audio_large"]
+    again = await jobs.claim("audio_large", owner="host:7/large", lease_seconds=60)
+    assert again is not None
+    assert (again.attempt, again.id) == (2, queue.messages[0].job_id)
+    assert await jobs.claim("audio_large", owner="host:7/large", lease_seconds=60) is None
+
+
+async def test_a_worker_starts_without_a_database_and_leaves_old_jobs_to_their_leases() -> None:
+    jobs, queue = FakeJobRepository(), FakeJobQueue()
+    jobs.is_down = True
+
+    await service(jobs, queue, FakeAudioStore()).relieve("host:7/large")
+
+    assert queue.messages == []
 
 
 async def test_a_lost_queue_is_filled_again_in_bounded_portions() -> None:

@@ -13,9 +13,20 @@ from audio_text.errors import WorkerLostError
 OVERDUE = """
 SELECT tier, count(*) AS jobs FROM transcription_job
 WHERE status IN ('pending', 'processing')
-  AND COALESCE(lease_expires_at, available_at, creation_date) < now() - make_interval(secs => {})
+  AND COALESCE(lease_expires_at, COALESCE(available_at, creation_date) + make_interval(secs => {})) < now()
 GROUP BY tier
 """
+
+NEXT_LEASE_END = """
+SELECT EXTRACT(EPOCH FROM min(lease_expires_at) - now())::float8 AS seconds FROM transcription_job
+WHERE status = 'processing' AND lease_expires_at > now()
+"""
+
+# The claim itself stands until somebody makes another: a worker that is alive after all keeps its job by a heartbeat.
+END_LEASES = f"""
+UPDATE transcription_job SET lease_expires_at = now()
+WHERE status = 'processing' AND lease_owner = {{}} RETURNING {SELECTED}
+"""  # noqa: S608 -- our own column names
 
 # What somebody else writes just now is skipped: its worker is alive after all, or it is being ended already.
 END_EXHAUSTED = f"""
@@ -76,8 +87,17 @@ class JobUpkeep(Statements):
     """The part of the port `JobRepository` that looks after jobs which nobody is at work on."""
 
     async def overdue(self, *, seconds: float) -> dict[str, int]:
-        """Tier → number of jobs that could have been claimed for longer than `seconds`."""
+        """Tier → number of jobs that should have been claimed by now."""
         return {row["tier"]: row["jobs"] for row in await self._run(OVERDUE, seconds, repeatable=True)}
+
+    async def next_lease_end(self) -> float | None:
+        """Seconds until the first lease runs out."""
+        rows = await self._run(NEXT_LEASE_END, repeatable=True)
+        return rows[0]["seconds"]
+
+    async def end_leases(self, owner: str) -> list[Job]:
+        """Let the leases of this owner run out now."""
+        return [job_of(row) for row in await self._run(END_LEASES, owner, repeatable=True)]
 
     async def end_exhausted(self, retries: Mapping[str, int]) -> list[Job]:
         """Fail jobs whose lease ran out after their last attempt."""

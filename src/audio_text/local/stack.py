@@ -20,7 +20,7 @@ from audio_text.local.redis import EmbeddedRedis
 from audio_text.local.state import open_state
 from audio_text.local.supervisor import Supervisor, open_supervisor
 from audio_text.settings import ApiSettings, Role, Settings, load
-from audio_text.worker.groups import WorkerGroup, worker_groups
+from audio_text.worker.groups import WorkerGroup, owner_name, worker_groups
 
 API_PROBE_SECONDS = 3.0
 MIGRATION_SECONDS = 600.0
@@ -95,7 +95,7 @@ def _api(environment: Mapping[str, str], settings: Settings) -> Child:
 def _worker(group: WorkerGroup, environment: Mapping[str, str], settings: Settings, *, is_only: bool) -> Child:
     tiers = () if is_only else group.tiers
     return msgspec.structs.replace(
-        _program("worker", *tiers, environment=environment),
+        _program("worker", "--name", owner_name(group), *tiers, environment=environment),
         name="worker" if is_only else group.name,
         grace_seconds=settings.worker.shutdown_seconds + GRACE_SECONDS,
     )

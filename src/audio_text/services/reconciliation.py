@@ -1,6 +1,7 @@
 """Use case: put right what was lost on the way: wake-ups, workers, the news of an end, recordings that nobody wants."""
 
 import asyncio
+import random
 from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
@@ -10,12 +11,16 @@ from audio_text.domain.job import Job
 from audio_text.errors import TransientError
 from audio_text.ports import Resources
 from audio_text.services.announcement import Announcer
+from audio_text.services.waking import wake
 from audio_text.settings import Settings
 
 log = structlog.get_logger(__name__)
 
 LOOK_SECONDS = 5.0
-"""How often each worker process looks for jobs without a wake-up: one indexed query."""
+"""How often each worker process looks for jobs without a wake-up, at the least: two indexed queries."""
+
+SPREAD_SECONDS = 0.5
+"""A lease that runs out is seen so soon by each process, and not by all at the same moment."""
 
 OVERDUE_SECONDS = 5.0
 """A job that could have been claimed for so long while its queue is empty has lost its message."""
@@ -51,9 +56,25 @@ class ReconciliationService:
     async def run_forever(self) -> None:
         """Look every few seconds, and sweep the store now and every hour."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(_every(LOOK_SECONDS, self.restore_wake_ups))
+            group.create_task(_every(LOOK_SECONDS, self._restore_wake_ups_in_time))
             group.create_task(_every(LOOK_SECONDS, self.tell_ends))
             group.create_task(_every(SECONDS_PER_DAY / SWEEPS_PER_DAY, self.sweep_store))
+
+    async def relieve(self, owner: str) -> None:
+        """Have the jobs of a dead worker process claimed at once; what goes wrong is left to their leases."""
+        try:
+            jobs = await self._jobs.end_leases(owner)
+        except TransientError as error:
+            log.warning("leases_not_ended", owner=owner, code=error.code, error=error.detail)
+            return
+        for job in jobs:
+            log.warning("lease_ended", job_id=job.id, owner=owner)
+            await wake(self._queue, job.tier, job)
+
+    async def _restore_wake_ups_in_time(self) -> float | None:
+        await self.restore_wake_ups()
+        lease_end = await self._jobs.next_lease_end()
+        return None if lease_end is None else lease_end + random.uniform(0, SPREAD_SECONDS)  # noqa: S311 -- no secret
 
     async def restore_wake_ups(self) -> None:
         """Send the wake-ups that are missing. Raises DatabaseUnavailableError, QueueUnavailableError."""
@@ -95,11 +116,12 @@ class ReconciliationService:
             log.info("orphans_removed", count=removed)
 
 
-async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
-    """Work now and then; an outage of a part only delays it."""
+async def _every(seconds: float, work: Callable[[], Awaitable[float | None]]) -> None:
+    """Work now and then, sooner when the work says so; an outage of a part only delays it."""
     while True:
+        sooner = None
         try:
-            await work()
+            sooner = await work()
         except TransientError as error:
             log.warning("reconciliation_postponed", code=error.code, error=error.detail)
-        await asyncio.sleep(seconds)
+        await asyncio.sleep(seconds if sooner is None else min(seconds, sooner))

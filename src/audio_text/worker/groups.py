@@ -1,5 +1,7 @@
 """Which worker processes to run: groups of tiers, each one process with one model in memory for all its threads."""
 
+import os
+import socket
 from collections.abc import Collection
 
 import msgspec
@@ -14,6 +16,16 @@ class WorkerGroup(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     tiers: tuple[str, ...]
     concurrency: int
+
+
+def process_name() -> str:
+    """Name this process among those of all machines that are alive."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def owner_name(group: WorkerGroup, *, keeper: str = "") -> str:
+    """Name the one process at a time that its keeper (this process, if none is named) has running for the group."""
+    return f"{keeper or process_name()}/{group.name}"
 
 
 def worker_groups(settings: Settings, tiers: Collection[str] = ()) -> list[WorkerGroup]:

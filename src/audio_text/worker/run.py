@@ -8,7 +8,6 @@ import asyncio
 import ctypes
 import os
 import signal
-import socket
 import sys
 import threading
 from collections.abc import AsyncGenerator
@@ -24,7 +23,7 @@ from audio_text.services.reconciliation import ReconciliationService
 from audio_text.services.transcription import TranscriptionService
 from audio_text.settings import Settings
 from audio_text.worker.actors import declare_actors
-from audio_text.worker.groups import WorkerGroup
+from audio_text.worker.groups import WorkerGroup, process_name
 
 log = structlog.get_logger(__name__)
 
@@ -39,10 +38,13 @@ HEAPS = 2
 """Each thread would get a heap of its own, and keep what a block once needed: a quarter more memory for nothing."""
 
 
-def main(settings: Settings, group: WorkerGroup) -> None:
-    """Run one group's process until SIGTERM, SIGINT or recycling. Raises ModelUnavailableError from preloading."""
+def main(settings: Settings, group: WorkerGroup, *, owner: str = "") -> None:
+    """Run one group's process until SIGTERM, SIGINT or recycling. Raises ModelUnavailableError from preloading.
+
+    `owner` names it on the jobs it has. Whoever had the name before is dead: its jobs need not wait for their leases.
+    """
     share_heaps()
-    asyncio.run(WorkerProcess(settings, group).run())
+    asyncio.run(WorkerProcess(settings, group, owner=owner or process_name()).run())
 
 
 def share_heaps() -> None:
@@ -54,9 +56,10 @@ def share_heaps() -> None:
 class WorkerProcess:
     """Joins dramatiq's threads and the event loop, and decides when the process ends."""
 
-    def __init__(self, settings: Settings, group: WorkerGroup) -> None:
+    def __init__(self, settings: Settings, group: WorkerGroup, *, owner: str) -> None:
         self._settings = settings
         self._group = group
+        self._owner = owner
         self._name = f"audio-text-worker-{group.name}"
         self._done = 0
         self._stop = asyncio.Event()
@@ -67,12 +70,11 @@ class WorkerProcess:
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._on_signal)
         async with open_resources(self._settings, name=self._name, live=True) as resources:
+            reconciliation = ReconciliationService(resources, settings=self._settings)
+            await reconciliation.relieve(self._owner)
             engine = WhisperEngine(self._settings.engine, self._settings.models, concurrency=self._group.concurrency)
             await self._preload(engine)
-            self._service = TranscriptionService(
-                resources, engine=engine, settings=self._settings, owner=f"{socket.gethostname()}:{os.getpid()}"
-            )
-            reconciliation = ReconciliationService(resources, settings=self._settings)
+            self._service = TranscriptionService(resources, engine=engine, settings=self._settings, owner=self._owner)
             async with self._consuming(), asyncio.TaskGroup() as group:
                 upkeep = group.create_task(reconciliation.run_forever())
                 await self._stop.wait()
