@@ -56,7 +56,8 @@ def test_a_recording_becomes_subtitles_beside_it(up: Up, recording: Path) -> Non
     spoken = [cue.split("\n", 2) for cue in cues]
     assert [number for number, _, _ in spoken] == [str(number) for number in range(1, len(cues) + 1)]
     assert word_error_rate(" ".join(text for _, _, text in spoken)) < 0.2
-    assert len(re.findall(r"^\[\d\d:\d\d:\d\d\.\d{3} --> ", done.stderr, re.MULTILINE)) == len(cues)
+    shown = re.findall(r"^\[\d\d:\d\d:\d\d\.\d{3} --> ", done.stderr, re.MULTILINE)
+    assert 0 < len(shown) <= len(cues)  # a long segment is cut into several
     assert "real-time factor" in done.stderr
 
 

@@ -45,7 +45,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
         if self.output == STDOUT:
             return None
         folder = Path(self.output) if self.output else audio.parent
-        return folder / f"{audio.stem}.{self.transcript_format}"
+        return folder / f"{audio.stem}.{self.transcript_format.extension}"
 
 
 def _server(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
@@ -63,7 +63,7 @@ def _server(_context: click.Context, _parameter: click.Parameter, value: str) ->
 @click.option("--language", help="The language spoken, such as en.  [default: detected]")
 @click.option("--task", type=click.Choice(Task), help="Write down, or write down in English.")
 @click.option("--words", "word_timestamps", is_flag=True, default=None, help="Time every word; --format json shows it.")
-@click.option("--format", "transcript_format", type=click.Choice(TranscriptFormat), default="txt", show_default=True)
+@click.option("--format", "transcript_format", type=click.Choice(TranscriptFormat), default="text", show_default=True)
 @click.option(
     "--output", metavar="DIR|-", help="Folder of the transcripts; - is standard output.  [default: beside FILE]"
 )
