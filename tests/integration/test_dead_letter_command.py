@@ -2,7 +2,6 @@
 
 import asyncio
 import subprocess
-import sys
 from pathlib import Path
 
 from audio_text.adapters.database import open_database
@@ -11,6 +10,7 @@ from audio_text.domain.job import Failed, JobStatus
 from audio_text.domain.keys import new_key
 from audio_text.ports import Claim
 from factories import make_chunk, make_job, make_segment
+from services.commands import COMMAND, environ
 from services.database import Database
 from services.redis import RedisServer
 
@@ -19,21 +19,10 @@ class Operator:
     """Somebody at a terminal with the service's environment."""
 
     def __init__(self, database: Database, redis_server: RedisServer, folder: Path) -> None:
-        self.environ = {
-            "AUDIO_TEXT_DATABASE_HOST": database.settings.host,
-            "AUDIO_TEXT_DATABASE_PORT": str(database.settings.port),
-            "AUDIO_TEXT_DATABASE_NAME": database.settings.name,
-            "AUDIO_TEXT_DATABASE_USER": database.settings.user,
-            "AUDIO_TEXT_DATABASE_PASSWORD": database.password,
-            "AUDIO_TEXT_REDIS_HOST": redis_server.settings.host,
-            "AUDIO_TEXT_REDIS_PORT": str(redis_server.settings.port),
-            "AUDIO_TEXT_REDIS_PASSWORD": redis_server.password,
-            "AUDIO_TEXT_STORE_KIND": "disk",
-            "AUDIO_TEXT_DISK_FOLDER": str(folder),
-        }
+        self.environ = environ(database, redis_server, folder)
 
     async def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-P", "-m", "audio_text", "dead-letters", *arguments]
+        command = [*COMMAND, "dead-letters", *arguments]
         return await asyncio.to_thread(
             subprocess.run, command, env=self.environ, capture_output=True, text=True, check=False, timeout=60
         )

@@ -1,7 +1,5 @@
 """Routes of jobs: submit, read, list, cancel, retry, delete, mail."""
 
-from base64 import urlsafe_b64decode, urlsafe_b64encode
-from datetime import datetime
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
@@ -12,9 +10,10 @@ from litestar.params import JSONBody, PathParameter, QueryParameter
 from audio_text.api.choices import RetryRequest
 from audio_text.api.dependencies import GivenServices, GivenSettings
 from audio_text.api.dto import AttemptView, EmailAnswer, EmailRequest, JobView, TranscribeRequest, checked_job_id
+from audio_text.api.paging import Cursor, Limit, Place, decoded, encoded
 from audio_text.api.problems import documented, documented_header
 from audio_text.api.request_log import request_id_of
-from audio_text.domain.job import Job, JobStatus
+from audio_text.domain.job import Job, JobStatus, Priority
 from audio_text.errors import (
     DatabaseUnavailableError,
     EmptyAudioError,
@@ -73,6 +72,8 @@ async def transcribe(
             model=data.model or data.mode,
             options=data.options,
             description=data.description,
+            priority=data.priority or Priority.normal,
+            expires_in=data.expires_in,
             request_id=request_id_of(request.scope),
         )
     )
@@ -103,31 +104,19 @@ async def read_jobs(
     *,
     services: GivenServices,
     settings: GivenSettings,
-    limit: Annotated[
-        int | None,
-        QueryParameter(
-            ge=1,
-            description="Most jobs to list; the service has its own limit, too.",
-            examples=[Example(value=20)],
-        ),
-    ] = None,
-    cursor: Annotated[
-        str | None,
-        QueryParameter(
-            description="Where to go on: from the Link header.", examples=[Example(value="MjAzMC0wMS0wMSAx")]
-        ),
-    ] = None,
+    limit: Limit = None,
+    cursor: Cursor = None,
     status: Annotated[
         JobStatus | None, QueryParameter(description="Only jobs that stand so.", examples=[Example(value="completed")])
     ] = None,
 ) -> Response[list[JobView]]:
     """List jobs, newest first, a page at a time."""
     size = min(limit or settings.job.list_limit, settings.job.list_limit)
-    before = _decoded(cursor) if cursor else None
+    before = decoded(cursor) if cursor else None
     jobs = await services.lifecycle.recent(limit=size, before=before, status=status)
     headers: dict[str, str] = {}
     if len(jobs) == size and await services.lifecycle.recent(limit=1, before=_place(jobs[-1]), status=status):
-        query = {"limit": size, "cursor": _encoded(jobs[-1])} | ({"status": status.value} if status else {})
+        query = {"limit": size, "cursor": encoded(_place(jobs[-1]))} | ({"status": status.value} if status else {})
         headers["Link"] = f'</api/v1/job/read?{urlencode(query)}>; rel="next"'
     return Response([JobView.of(job) for job in jobs], headers=headers)
 
@@ -210,20 +199,5 @@ async def read_attempts(job_id: JobId, services: GivenServices) -> list[AttemptV
     return [AttemptView.of(record) for record in await services.lifecycle.attempts(checked_job_id(job_id))]
 
 
-def _place(job: Job) -> tuple[datetime, str]:
+def _place(job: Job) -> Place:
     return job.creation_date, job.id
-
-
-def _encoded(job: Job) -> str:
-    return urlsafe_b64encode(f"{job.creation_date.isoformat()} {job.id}".encode()).decode().rstrip("=")
-
-
-def _decoded(cursor: str) -> tuple[datetime, str]:
-    try:
-        date, _, job_id = urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode().partition(" ")
-        place = datetime.fromisoformat(date), checked_job_id(job_id)
-    except (ValueError, JobNotFoundError) as error:
-        raise InvalidRequestError("`cursor` is not one that this list handed out.") from error
-    if place[0].tzinfo is None:
-        raise InvalidRequestError("`cursor` is not one that this list handed out.")
-    return place

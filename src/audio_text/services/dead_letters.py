@@ -1,5 +1,7 @@
 """Use cases of an operator: jobs that used up their attempts."""
 
+from datetime import datetime
+
 from audio_text.domain.job import AttemptRecord, Job
 from audio_text.errors import JobNotFoundError, JobStateError
 from audio_text.ports import Resources
@@ -14,9 +16,9 @@ class DeadLetterService:
         self._jobs = resources.jobs
         self._lifecycle = LifecycleService(resources, settings=settings)
 
-    async def newest(self, *, limit: int) -> list[Job]:
-        """List them, newest first."""
-        return await self._jobs.dead_letters(limit=limit)
+    async def newest(self, *, limit: int, before: tuple[datetime, str] | None = None) -> list[Job]:
+        """List them, newest first, strictly earlier than `before` (finished_at, id)."""
+        return await self._jobs.dead_letters(limit=limit, before=before)
 
     async def show(self, job_id: str) -> tuple[Job, list[AttemptRecord]]:
         """Read one, with the attempts at it. Raises JobNotFoundError, JobStateError for what is no dead letter."""
@@ -26,7 +28,7 @@ class DeadLetterService:
     async def requeue(self, job_id: str) -> Job:
         """Have it done again, behind what was decoded already; the job, pending.
 
-        Raises JobNotFoundError, JobStateError, UnknownModelError, UploadMissingError and StoreUnavailableError.
+        Raises JobNotFoundError, JobStateError, UploadMissingError and StoreUnavailableError.
         """
         await self._read(job_id)
         return await self._lifecycle.retry(job_id)

@@ -1,0 +1,93 @@
+"""Routes of an operator: the jobs that were given up, and what becomes of each."""
+
+from urllib.parse import urlencode
+
+from litestar import Response, Router, delete, get, post
+
+from audio_text.api.dependencies import GivenServices, GivenSettings
+from audio_text.api.dto import DeadLetterView, JobView, checked_job_id
+from audio_text.api.jobs import JobId
+from audio_text.api.operator import SECURITY, operators_only
+from audio_text.api.paging import Cursor, Limit, Place, decoded, encoded
+from audio_text.api.problems import documented, documented_header
+from audio_text.domain.job import Job
+from audio_text.errors import (
+    DatabaseUnavailableError,
+    InvalidRequestError,
+    JobNotFoundError,
+    JobStateError,
+    OperatorDisabledError,
+    StoreUnavailableError,
+    UnauthorizedError,
+    UploadMissingError,
+)
+
+ALWAYS = (InvalidRequestError, UnauthorizedError, OperatorDisabledError, DatabaseUnavailableError)
+
+
+@get(
+    "/",
+    summary="List dead letters",
+    response_description="Jobs, the newest failure first.",
+    response_headers=[documented_header("Link", 'The next page, rel="next", if there is one.')],
+    responses=documented(*ALWAYS),
+)
+async def read_dead_letters(
+    *, services: GivenServices, settings: GivenSettings, limit: Limit = None, cursor: Cursor = None
+) -> Response[list[JobView]]:
+    """List jobs whose attempts were used up, whoever submitted them, a page at a time."""
+    size = min(limit or settings.job.list_limit, settings.job.list_limit)
+    found = await services.dead_letters.newest(limit=size + 1, before=decoded(cursor) if cursor else None)
+    jobs, headers = found[:size], dict[str, str]()
+    if len(found) > size:
+        query = {"limit": size, "cursor": encoded(_place(jobs[-1]))}
+        headers["Link"] = f'</api/v1/dead-letters?{urlencode(query)}>; rel="next"'
+    return Response([JobView.of(job) for job in jobs], headers=headers)
+
+
+@get(
+    "/{job_id:str}",
+    summary="Read a dead letter",
+    response_description="The job, and how each attempt at it ended.",
+    responses=documented(*ALWAYS, JobNotFoundError, JobStateError),
+)
+async def read_dead_letter(job_id: JobId, services: GivenServices) -> DeadLetterView:
+    """Tell why each attempt at a job failed, and on which worker."""
+    job, attempts = await services.dead_letters.show(checked_job_id(job_id))
+    return DeadLetterView.of(job, attempts)
+
+
+@post(
+    "/{job_id:str}/requeue",
+    status_code=200,
+    summary="Requeue a dead letter",
+    response_description="The job, pending.",
+    responses=documented(*ALWAYS, JobNotFoundError, UploadMissingError, JobStateError, StoreUnavailableError),
+)
+async def requeue_dead_letter(job_id: JobId, services: GivenServices) -> JobView:
+    """Have it done again with all its attempts, behind what was decoded already."""
+    return JobView.of(await services.dead_letters.requeue(checked_job_id(job_id)))
+
+
+@delete(
+    "/{job_id:str}",
+    summary="Drop a dead letter",
+    response_description="It is off the list.",
+    responses=documented(*ALWAYS, JobNotFoundError, JobStateError),
+)
+async def drop_dead_letter(job_id: JobId, services: GivenServices) -> None:
+    """Take it off the list. The job stays, failed."""
+    await services.dead_letters.drop(checked_job_id(job_id))
+
+
+def _place(job: Job) -> Place:
+    return job.finished_at or job.update_date, job.id
+
+
+router = Router(
+    "/dead-letters",
+    guards=[operators_only],
+    route_handlers=[read_dead_letters, read_dead_letter, requeue_dead_letter, drop_dead_letter],
+    security=[{SECURITY: []}],
+    tags=["dead letters"],
+)
