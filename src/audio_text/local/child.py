@@ -126,7 +126,8 @@ class ChildProcess:
                 if await self._child.is_ready():
                     return True
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._ended.wait(), PROBE_INTERVAL_SECONDS)
+                    async with asyncio.timeout(PROBE_INTERVAL_SECONDS):
+                        await self._ended.wait()
         return False
 
     async def stop(self, hurry: asyncio.Event) -> None:

@@ -257,7 +257,8 @@ class _Keeper:
         delay = self._backoff.delay(self._failures)
         log.warning("child_ended", child=self._child.name, ending=_ending(code), restart_in_seconds=round(delay, 2))
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._stop.wait(), delay)
+            async with asyncio.timeout(delay):
+                await self._stop.wait()
 
 
 def _ending(code: int | None) -> str:
