@@ -27,6 +27,7 @@ from audio_text.errors import (
 )
 from audio_text.ports import AudioProbe
 from fakes.probe import FakeProbe
+from services.waiting import until
 
 ReadRange = Callable[[int, int], Awaitable[bytes]]
 
@@ -48,8 +49,10 @@ class HangingStore:
 
     def __init__(self) -> None:
         self.was_asked, self.was_left, self.go_on = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self.askings = 0
 
     async def read_range(self, start: int, length: int) -> bytes:
+        self.askings += 1
         self.was_asked.set()
         try:
             await self.go_on.wait()
@@ -210,11 +213,19 @@ class TestPyAvProbe(AudioProbeContract):
         assert (await look(probe, media.wav())).channels == 1
 
     async def test_too_many_probes_of_a_hanging_store_turn_others_away(self) -> None:
-        probe, store = PyAvProbe(timeout_seconds=2.0), HangingStore()
-        outcomes = await asyncio.gather(
-            *(probe.probe(store.read_range, 1_000) for _ in range(MAX_CHILDREN + 2)), return_exceptions=True
-        )
-        assert [type(outcome) for outcome in outcomes[-2:]] == [TransientError] * 2
+        patient = 60.0
+        probe, store = PyAvProbe(timeout_seconds=patient), HangingStore()
+        async with asyncio.TaskGroup() as group:
+            visits = [group.create_task(probe.probe(store.read_range, 1_000)) for _ in range(MAX_CHILDREN)]
+            await until(lambda: store.askings == MAX_CHILDREN)
+            probe._timeout_seconds = 0.1  # for those who come now: the others hang until they are cancelled
+            turned_away = await asyncio.gather(
+                *(probe.probe(store.read_range, 1_000) for _ in range(2)), return_exceptions=True
+            )
+            for visit in visits:
+                visit.cancel()
+        probe._timeout_seconds = patient
+        assert [type(outcome) for outcome in turned_away] == [TransientError] * 2
         assert (await look(probe, media.wav())).channels == 1
 
     async def test_a_client_that_goes_away_takes_its_probe_along(self) -> None:
