@@ -77,9 +77,14 @@ def temp_folder(settings: Settings) -> Path:
     return Path(settings.worker.temp_folder or gettempdir())
 
 
-async def migrate(settings: Settings) -> list[str]:
-    """Bring the database up to date; returns the names of the migrations that were applied."""
-    return await run_migrations(settings.database, settings.secrets.database_password)
+async def migrate(settings: Settings, *, patience_seconds: float) -> list[str]:
+    """Bring the database up to date; returns the names of the migrations that were applied.
+
+    A server that is not up is waited for as long as the patience lasts, and another migrator, too.
+    """
+    return await run_migrations(
+        settings.database, settings.secrets.database_password, patience_seconds=patience_seconds
+    )
 
 
 class ApiServices(msgspec.Struct, frozen=True, kw_only=True):

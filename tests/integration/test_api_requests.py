@@ -183,11 +183,14 @@ class LateStore:
             raise StoreUnavailableError
         self.is_prepared.set()
 
+    async def check(self) -> None:
+        assert self.is_prepared.is_set()
+
 
 async def test_the_api_starts_without_its_store_and_prepares_it_when_it_comes(
     shared_api_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("audio_text.api.app.PREPARE_DELAYS_SECONDS", (0.01,))
+    monkeypatch.setattr("audio_text.services.dependencies.FIRST_PAUSE_SECONDS", 0.01)
     store = LateStore()
     async with app_with(shared_api_settings, store=store) as api:
         assert (await api.client.get("/")).status_code == 200

@@ -34,6 +34,14 @@ class Database:
             password=self.password,
         )
 
+    async def execute(self, statement: str) -> None:
+        """Run one statement, on a connection of its own: a test may have restarted the server before."""
+        connection = await self.connect()
+        try:
+            await connection.execute(statement)
+        finally:
+            await connection.close()
+
     def named(self, name: str) -> "Database":
         return Database(msgspec.structs.replace(self.settings, name=name), self.password)
 
@@ -43,16 +51,12 @@ async def temporary_database(server: PostgresServer, *, template: str) -> AsyncG
     """Copy the database `template`; drop the copy at the end, whoever is still connected."""
     home = Database(server.settings, server.password)
     copy = home.named(f"test_{next(_numbers)}")
-    admin = await home.connect()
+    await home.execute(f'DROP DATABASE IF EXISTS "{copy.settings.name}" WITH (FORCE)')
+    await home.execute(f'CREATE DATABASE "{copy.settings.name}" TEMPLATE "{template}"')
     try:
-        await admin.execute(f'DROP DATABASE IF EXISTS "{copy.settings.name}" WITH (FORCE)')
-        await admin.execute(f'CREATE DATABASE "{copy.settings.name}" TEMPLATE "{template}"')
-        try:
-            yield copy
-        finally:
-            await admin.execute(f'DROP DATABASE "{copy.settings.name}" WITH (FORCE)')
+        yield copy
     finally:
-        await admin.close()
+        await home.execute(f'DROP DATABASE "{copy.settings.name}" WITH (FORCE)')
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,11 @@
 """A Redis server for the tests: the one named in REDIS_URL, else an embedded one."""
 
 import os
+import shutil
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
@@ -17,12 +20,15 @@ ADDRESS = "REDIS_URL"
 
 
 class RedisServer:
-    """Where the server is; stop, kill and start are ours only when it is embedded."""
+    """Where the server is; stop, kill, start and what else is done to it are ours only when it is embedded."""
 
-    def __init__(self, settings: RedisSettings, password: str, server: Server | None = None) -> None:
+    def __init__(
+        self, settings: RedisSettings, password: str, server: Server | None = None, folder: Path | None = None
+    ) -> None:
         self.settings = settings
         self.password = password
         self._server = server
+        self._folder = folder
 
     def stop(self) -> None:
         self._ours().stop()
@@ -32,6 +38,25 @@ class RedisServer:
 
     def start(self) -> None:
         self._ours().start()
+
+    def lose_everything(self) -> None:
+        """Kill it, take its log of writes away, and start it again."""
+        self.kill()
+        assert self._folder is not None
+        shutil.rmtree(self._folder / "appendonlydir", ignore_errors=True)
+        (self._folder / "appendonly.aof").unlink(missing_ok=True)  # where a server before version 7 keeps it
+        self.start()
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """It takes connections and answers nothing."""
+        process = self._ours().process
+        assert process is not None
+        process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            process.send_signal(signal.SIGCONT)
 
     def _ours(self) -> Server:
         if self._server is None:
@@ -51,7 +76,7 @@ def redis_server() -> Iterator[RedisServer]:
         server = Server(embedded, folder / "log")
         server.start()
         try:
-            yield RedisServer(_settings(embedded.host, embedded.port), embedded.password, server)
+            yield RedisServer(_settings(embedded.host, embedded.port), embedded.password, server, embedded.folder)
         finally:
             server.stop()
 

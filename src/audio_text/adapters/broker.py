@@ -4,6 +4,7 @@ Dramatiq gives us at-least-once delivery, heartbeats and worker threads. Retries
 out on purpose: a message is only a wake-up, and those are decided on the job's row (ADR 0002).
 """
 
+import logging
 import threading
 from collections.abc import Callable, Collection, Generator
 from contextlib import contextmanager
@@ -26,7 +27,7 @@ from audio_text.adapters.queue_protocol import (
     dispatch_arguments,
     dispatch_script,
 )
-from audio_text.adapters.redis_client import KEEPALIVE
+from audio_text.adapters.redis_client import KEEPALIVE, pause_seconds
 from audio_text.settings import RedisSettings
 
 log = structlog.get_logger(__name__)
@@ -46,7 +47,8 @@ THREAD_STEP_MS = 250
 LISTEN_STEP_SECONDS = 0.25
 """How often the listener looks whether it should end."""
 
-RECONNECT_SECONDS = 1.0
+OUTAGE_LOGGER = "dramatiq.worker.ConsumerThread"
+"""Where dramatiq says every three seconds, for each queue, that Redis is away."""
 
 
 class AudioTextBroker(RedisBroker):
@@ -148,6 +150,7 @@ class WakeListener(threading.Thread):
         self._client = client
         self._signals = signals
         self._stopped = threading.Event()
+        self._failures = 0
 
     def run(self) -> None:
         """Listen until stopped, over every loss of the connection."""
@@ -155,8 +158,10 @@ class WakeListener(threading.Thread):
             try:
                 self._listen()
             except Exception as failure:  # noqa: BLE001 -- a worker that went deaf would only be noticed by its slowness
-                log.warning("wake_listener_disconnected", error=repr(failure))
-                self._stopped.wait(RECONNECT_SECONDS)
+                if not self._failures:
+                    log.warning("wake_listener_disconnected", error=repr(failure))
+                self._failures += 1
+                self._stopped.wait(pause_seconds(self._failures))
 
     def stop(self) -> None:
         """End the thread, if it was started."""
@@ -174,6 +179,7 @@ class WakeListener(threading.Thread):
                 if cast("str", news["type"]) == "message":
                     self._signals.wake(news["data"].decode())
                 else:  # subscribed: whatever was said before was not heard
+                    self._failures = 0
                     self._signals.wake_all()
 
 
@@ -213,8 +219,15 @@ def make_broker(
 
 def make_worker(broker: AudioTextBroker, threads: int) -> AudioTextWorker:
     """A worker with as many threads as the broker has slots; not started."""
+    logging.getLogger(OUTAGE_LOGGER).addFilter(_is_news)
     worker = AudioTextWorker(broker, worker_timeout=THREAD_STEP_MS, worker_threads=threads)
     # Dramatiq's own default comes from the environment, which is not ours to be configured by.
     worker.queue_prefetch = threads
     worker.delay_prefetch = DELAYED_LIMIT
     return worker
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Whether nobody else says it: an outage of the queue is in the log once, with what to do about it."""
+    of_outage = isinstance(record.args, tuple) and any(isinstance(part, ConnectionClosed) for part in record.args)
+    return not (of_outage or str(record.msg).startswith("Restarting consumer"))

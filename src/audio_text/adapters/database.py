@@ -6,7 +6,6 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from typing import Any, Never, Protocol, cast
 
 import asyncpg  # pyright: ignore[reportMissingTypeStubs] -- it has none: the Protocols below say what we use
-import structlog
 from piccolo.engine.postgres import PostgresEngine
 
 from audio_text.errors import AudioTextError, DatabaseUnavailableError
@@ -49,8 +48,6 @@ UNAVAILABLE = (
     asyncpg.PostgresSystemError,
 )
 NOT_MIGRATED = (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError, asyncpg.UndefinedObjectError)
-
-log = structlog.get_logger(__name__)
 
 
 class Connection(Protocol):
@@ -210,10 +207,7 @@ async def _leave_as_it_is(connection: Connection) -> None:
 
 
 async def _warm_up(pool: Pool, settings: DatabaseSettings) -> None:
-    try:
-        with vendor_errors():
-            async with AsyncExitStack() as connections:
-                for _ in range(settings.pool_min):
-                    await connections.enter_async_context(pool.acquire(timeout=WARM_UP_SECONDS))
-    except AudioTextError as error:
-        log.warning("database_unavailable", host=settings.host, port=settings.port, reason=repr(error.__cause__))
+    with suppress(AudioTextError), vendor_errors():  # then every statement says so
+        async with AsyncExitStack() as connections:
+            for _ in range(settings.pool_min):
+                await connections.enter_async_context(pool.acquire(timeout=WARM_UP_SECONDS))

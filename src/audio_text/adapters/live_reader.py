@@ -1,7 +1,6 @@
 """One task and one connection per process read the live stream, for all followers of all jobs."""
 
 import asyncio
-import random
 from collections.abc import Iterator
 from itertools import chain
 from typing import NoReturn, Protocol, cast
@@ -10,7 +9,7 @@ import structlog
 from redis.asyncio import Redis
 
 from audio_text.adapters.event_log import LIVE_STREAM, START, UNREADABLE, Entry, EventId, Fields, decode
-from audio_text.adapters.redis_client import ANSWER_SECONDS, answering, run_id
+from audio_text.adapters.redis_client import ANSWER_SECONDS, answering, pause_seconds, run_id
 from audio_text.domain.events import Published
 from audio_text.errors import EventsUnavailableError
 
@@ -21,8 +20,6 @@ BLOCK_SECONDS = 5.0
 
 BATCH = 500
 """Entries per read."""
-
-FIRST_DELAY_SECONDS, LONGEST_DELAY_SECONDS = 0.05, 2.0
 
 
 class Follower(Protocol):
@@ -87,7 +84,7 @@ class LiveReader:
                     log.warning("live_reader_interrupted", error=repr(failure.__cause__ or failure))
                 failures += 1
             self._interrupted.update(self._all())
-            await asyncio.sleep(_delay_seconds(failures))
+            await asyncio.sleep(pause_seconds(failures))
 
     async def _take_place(self) -> None:
         """Go on where we were, or, if that place is gone, at the end: then everybody fell behind.
@@ -150,8 +147,3 @@ class LiveReader:
 
     def _all(self) -> Iterator[Follower]:
         return chain.from_iterable(self._followers.values())
-
-
-def _delay_seconds(failures: int) -> float:
-    longest = min(LONGEST_DELAY_SECONDS, FIRST_DELAY_SECONDS * 2 ** min(failures, 10))
-    return longest * random.uniform(0.5, 1.0)  # noqa: S311 -- only so that processes do not come back all at once

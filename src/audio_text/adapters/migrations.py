@@ -199,7 +199,14 @@ async def _connect(settings: DatabaseSettings, password: str, patience_seconds: 
                 raise DatabaseUnavailableError(
                     f"No PostgreSQL answered at {address} within {patience_seconds:.0f} seconds."
                 ) from error
-            log.info("waiting_for_database", host=settings.host, port=settings.port, reason=str(error) or repr(error))
+            log.warning(
+                "waiting_for_database",
+                host=settings.host,
+                port=settings.port,
+                message=f"Waiting for PostgreSQL at {address}: start it, or name another in AUDIO_TEXT_DATABASE_HOST "
+                "and AUDIO_TEXT_DATABASE_PORT.",
+                reason=str(error) or repr(error),
+            )
         # The spread keeps replicas that started together from knocking together.
         await asyncio.sleep(min(left, random.uniform(pause / 2, pause)))  # noqa: S311 -- nothing to guess here
         pause = min(pause * 2, LONGEST_PAUSE_SECONDS)

@@ -1,6 +1,7 @@
 """Connections to Redis, and what their failures mean to us."""
 
 import asyncio
+import random
 import socket
 from collections.abc import AsyncGenerator, Awaitable
 from contextlib import asynccontextmanager
@@ -20,6 +21,9 @@ ANSWER_SECONDS = 2.0
 
 RETRIES = 3
 """Refused or dropped connections are tried again for half a second to a second: a restart of Redis takes less."""
+
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.05, 2.0
+"""Before a reader comes back after one lost connection, and after many in a row."""
 
 KEEPALIVE = {
     getattr(socket, option): value
@@ -95,6 +99,12 @@ async def answering(error: type[TransientError], *, seconds: float = ANSWER_SECO
             yield
     except (RedisError, OSError) as failure:  # the built-in TimeoutError is an OSError
         raise error from failure
+
+
+def pause_seconds(failures: int) -> float:
+    """How long to wait after so many failures in a row."""
+    longest = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2 ** min(failures, 10))
+    return longest * random.uniform(0.5, 1.0)  # noqa: S311 -- only so that processes do not come back all at once
 
 
 async def ping(client: Redis) -> None:

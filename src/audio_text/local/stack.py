@@ -27,6 +27,9 @@ MIGRATION_SECONDS = 600.0
 RECOVERY_SECONDS = 300.0
 """A database or a queue that was killed reads its log again before it answers."""
 
+PATIENCE_SECONDS = 3_600.0
+"""A database or a Redis of the user's own may come so late; until then the log says what is waited for."""
+
 GRACE_SECONDS = 10.0
 """For a child that was asked to end, on top of what its own settings allow it, before it is killed."""
 
@@ -58,7 +61,7 @@ async def embedded_stack(folder: Path, environ: Mapping[str, str], output: Outpu
         async with open_supervisor(output) as supervisor:
             await asyncio.gather(*(asyncio.to_thread(server.prepare) for server in servers))
             await supervisor.start(*map(_server, servers))
-            await supervisor.run(_program("migrate", environment=environment))
+            await supervisor.run(_migration(environment))
             workers = [_worker(group, environment, settings, is_only=len(groups) == 1) for group in groups]
             await supervisor.start(_api(environment, settings), *workers)
             yield Stack(url=_url(settings.api), folder=state.folder, settings=settings, supervisor=supervisor)
@@ -77,7 +80,12 @@ def _server(server: EmbeddedPostgres | EmbeddedRedis) -> Child:
 def _program(*arguments: str, environment: Mapping[str, str]) -> Child:
     # -P: a file in the working folder must not stand in for a library's module.
     command = Command(arguments=(sys.executable, "-P", "-m", "audio_text", *arguments), environment=environment)
-    return Child(name=arguments[0], command=command, ready_seconds=MIGRATION_SECONDS)
+    return Child(name=arguments[0], command=command)
+
+
+def _migration(environment: Mapping[str, str]) -> Child:
+    program = _program("migrate", "--wait", f"{PATIENCE_SECONDS:.0f}", environment=environment)
+    return msgspec.structs.replace(program, ready_seconds=PATIENCE_SECONDS + MIGRATION_SECONDS)
 
 
 def _api(environment: Mapping[str, str], settings: Settings) -> Child:
@@ -87,7 +95,7 @@ def _api(environment: Mapping[str, str], settings: Settings) -> Child:
         # Killed outright, the server would leave its own processes behind.
         command=msgspec.structs.replace(program.command, death_signal=signal.SIGTERM),
         is_ready=partial(asyncio.to_thread, _is_api_ready, settings.api),
-        ready_seconds=RECOVERY_SECONDS,
+        ready_seconds=PATIENCE_SECONDS,
         grace_seconds=settings.api.drain_seconds + GRACE_SECONDS,
     )
 

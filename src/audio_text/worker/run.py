@@ -19,6 +19,7 @@ from audio_text.adapters.broker import make_broker, make_worker
 from audio_text.adapters.engine import WhisperEngine
 from audio_text.adapters.queue_protocol import ACTOR_NAME
 from audio_text.bootstrap import open_resources
+from audio_text.services.dependencies import dependencies, watching
 from audio_text.services.reconciliation import ReconciliationService
 from audio_text.services.transcription import TranscriptionService
 from audio_text.settings import Settings
@@ -69,7 +70,10 @@ class WorkerProcess:
         self._loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._on_signal)
-        async with open_resources(self._settings, name=self._name, live=True) as resources:
+        async with (
+            open_resources(self._settings, name=self._name, live=True) as resources,
+            watching(dependencies(resources, self._settings)),
+        ):
             reconciliation = ReconciliationService(resources, settings=self._settings)
             await reconciliation.relieve(self._owner)
             engine = WhisperEngine(self._settings.engine, self._settings.models, concurrency=self._group.concurrency)
