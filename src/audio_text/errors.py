@@ -5,6 +5,8 @@
     ├── ChildFailedError              a process of the local stack does not start
     ├── StoppedError                  a signal ended the supervisor: not a failure
     ├── InvalidRequestError           what the client sent cannot be served
+    │   ├── InvalidFieldError         one field of it, by its name
+    │   ├── RecordingTooLongError
     │   ├── UnknownModelError
     │   ├── ForeignUrlError
     │   ├── UploadMissingError
@@ -14,9 +16,15 @@
     │   │   └── InvalidAudioError
     │   │       ├── EmptyAudioError
     │   │       └── NoSoundTrackError
-    │   └── UploadLinkError
+    │   ├── UploadLinkError
+    │   └── NotAcceptableError
+    ├── UnauthorizedError             no token, or a wrong one
+    ├── OperatorDisabledError         no token is set
     ├── JobNotFoundError
     ├── JobStateError
+    ├── ClientGoneError               nobody is there to be answered
+    ├── WaitTooLongError              the request ends, its job goes on
+    ├── TranscriptChangedError        while it was read
     ├── ModelUnavailableError         a listed model that this worker cannot have
     ├── TimeLimitExceededError        the tier's limit ended the job
     ├── WorkerLostError               every attempt took its worker down
@@ -27,9 +35,11 @@
     │   ├── QueueUnavailableError
     │   ├── EventsUnavailableError
     │   ├── StoreUnavailableError
+    │   │   └── DiskFullError         a disk of ours, not the store's server
     │   ├── MailUnavailableError
     │   └── EngineFailedError         the model broke off
-    │       └── EngineMemoryError
+    │       ├── EngineMemoryError
+    │       └── EngineBrokenError     and nothing more can be decoded in this process
     └── ClientError                   what a client of a running service meets
         ├── ServerUnreachableError
         ├── ServerRefusedError        it answered, and said no
@@ -80,6 +90,22 @@ class InvalidRequestError(AudioTextError):
 
     code = "invalid_request"
     http_status = 400
+
+
+class InvalidFieldError(InvalidRequestError):
+    """One field of the request is not usable; `field` is its name, as the client spells it."""
+
+    code = "invalid_field"
+
+    def __init__(self, detail: str | None = None, *, field: str | None = None) -> None:
+        super().__init__(detail)
+        self.field = field
+
+
+class RecordingTooLongError(InvalidRequestError):
+    """The recording is too long to be waited for: submit it as a job."""
+
+    code = "recording_too_long"
 
 
 class UnknownModelError(InvalidRequestError):
@@ -147,6 +173,27 @@ class UploadLinkError(InvalidRequestError):
     http_status = 403
 
 
+class NotAcceptableError(InvalidRequestError):
+    """What the Accept header asks for is not offered here."""
+
+    code = "not_acceptable"
+    http_status = 406
+
+
+class UnauthorizedError(AudioTextError):
+    """This is for those who have a token: send it as `Authorization: Bearer TOKEN`."""
+
+    code = "unauthorized"
+    http_status = 401
+
+
+class OperatorDisabledError(AudioTextError):
+    """This is for operators, and the service knows none: start its API with AUDIO_TEXT_OPERATOR_TOKEN set."""
+
+    code = "operator_disabled"
+    http_status = 403
+
+
 class JobNotFoundError(AudioTextError):
     """There is no job with this id."""
 
@@ -158,6 +205,27 @@ class JobStateError(AudioTextError):
     """The job is not in a state that allows this."""
 
     code = "job_state"
+    http_status = 409
+
+
+class ClientGoneError(AudioTextError):
+    """The client closed the connection before it was answered."""
+
+    code = "client_gone"
+    http_status = 499
+
+
+class WaitTooLongError(AudioTextError):
+    """The transcript is not ready yet, and this request cannot wait any longer: the job goes on."""
+
+    code = "wait_too_long"
+    http_status = 504
+
+
+class TranscriptChangedError(AudioTextError):
+    """The transcript was deleted or begun anew while it was read: ask for it again."""
+
+    code = "transcript_changed"
     http_status = 409
 
 
@@ -222,6 +290,13 @@ class StoreUnavailableError(TransientError):
     code = "store_unavailable"
 
 
+class DiskFullError(StoreUnavailableError):
+    """There is no room on the disk of the service: whoever runs it has to free some, and then it can be tried again."""
+
+    code = "disk_full"
+    http_status = 507
+
+
 class MailUnavailableError(TransientError):
     """Mail cannot be sent just now."""
 
@@ -238,6 +313,12 @@ class EngineMemoryError(EngineFailedError):
     """There was not enough memory for this job: run fewer jobs at once or use a smaller model."""
 
     code = "out_of_memory"
+
+
+class EngineBrokenError(EngineFailedError):
+    """The graphics processor reported a fault: this worker process has to be started again."""
+
+    code = "engine_broken"
 
 
 class ClientError(AudioTextError):

@@ -9,7 +9,7 @@ from typing import Protocol
 import msgspec
 
 from audio_text.domain.events import JobUpdate, Published
-from audio_text.domain.job import AttemptEnd, AttemptRecord, Completed, Failed, Job, JobStatus
+from audio_text.domain.job import AttemptEnd, AttemptRecord, Completed, Failed, Job, JobStatus, Retention
 from audio_text.domain.options import TranscriptionOptions
 from audio_text.domain.transcript import AudioFacts, Segment, TranscriptChunk
 
@@ -22,7 +22,10 @@ class Claim(msgspec.Struct, frozen=True):
 
 
 class JobRepository(Protocol):
-    """The table of jobs and their segments. Every method may raise DatabaseUnavailableError."""
+    """The table of jobs and their segments. Every method may raise DatabaseUnavailableError.
+
+    Whatever ends a job sets its expires_at, if it has an expires_in_seconds; a retry clears it.
+    """
 
     async def add(self, job: Job) -> None:
         """Store a new job, committed when this returns."""
@@ -38,16 +41,22 @@ class JobRepository(Protocol):
         """Jobs, newest first (creation_date, then id), strictly older than `before`."""
         ...
 
-    async def segments(self, job_id: str, *, first: int = 0) -> list[Segment]:
-        """Stored segments with id >= `first`, in order; empty for an unknown job."""
+    async def segments(self, job_id: str, *, first: int = 0, limit: int | None = None) -> list[Segment]:
+        """Stored segments with id >= `first`, in order, at most `limit`; empty for an unknown job."""
+        ...
+
+    async def last_segment(self, job_id: str) -> int | None:
+        """The id of the last segment stored so far; None without any."""
         ...
 
     async def claim(self, tier: str, *, owner: str, lease_seconds: float) -> Job | None:
         """Take a job of the tier that may run: pending and available, or processing with its lease run out.
 
-        Highest priority first, then the oldest. It becomes processing, attempt + 1, claims + 1, leased to `owner`;
-        started_at is set at the first attempt. An attempt record begins, and an earlier one that never ended is
-        marked lost; `position` is the end of the last stored segment. Concurrent callers never get the same job.
+        Highest priority first; then the job of whoever has the fewest in work on this tier, None being an owner like
+        any other; then the oldest. Claims at the same time may deviate between owners, and never get the same job.
+        It becomes processing, attempt + 1, claims + 1, leased to `owner`, who is a worker; started_at is set at the
+        first attempt. An attempt record begins, and an earlier one that never ended is marked lost; `position` is
+        where it goes on.
         None: nothing to do.
         """
         ...
@@ -114,8 +123,8 @@ class JobRepository(Protocol):
         """Every claim of the job so far, oldest first."""
         ...
 
-    async def dead_letters(self, *, limit: int) -> list[Job]:
-        """Failed jobs that used up their attempts, newest first."""
+    async def dead_letters(self, *, limit: int, before: tuple[datetime, str] | None = None) -> list[Job]:
+        """Failed jobs that used up their attempts, newest first (finished_at, then id), older than `before`."""
         ...
 
     async def drop_dead_letter(self, job_id: str) -> bool:
@@ -138,12 +147,12 @@ class JobRepository(Protocol):
         """Remember that the terminal events of these jobs are published; a retry of a job forgets it."""
         ...
 
-    async def expired(self, *, limit: int) -> list[Job]:
-        """Jobs that are over and whose expires_at has passed."""
+    async def delete_expired(self, *, limit: int) -> dict[str, str]:
+        """Remove jobs that are over and whose expires_at has passed, as `delete` does; id → object key of each."""
         ...
 
-    async def needed_objects(self, keys: Collection[str]) -> set[str]:
-        """Those of the keys that some job may still need: unfinished, or failed or cancelled and not expired."""
+    async def needed_objects(self, keys: Collection[str], *, retention: Retention) -> set[str]:
+        """Those of the keys that some job needs: it is not over, or not expired and keeps its recording for so long."""
         ...
 
     def exclusively(self, purpose: str) -> AbstractAsyncContextManager[bool]:
@@ -151,10 +160,6 @@ class JobRepository(Protocol):
 
         It is freed when the context ends, or with the process or its connection.
         """
-        ...
-
-    async def is_object_needed(self, object_key: str, *, besides: str) -> bool:
-        """Whether a job other than `besides` that is not over still needs this stored object."""
         ...
 
     async def check(self) -> None:
@@ -207,6 +212,17 @@ class AudioStore(Protocol):
         """A URL bound to this key, exactly this size and, when given, this content type."""
         ...
 
+    async def write(self, key: str, *, content_type: str | None, body: AsyncIterator[bytes]) -> StoredObject:
+        """Store bytes as they arrive, however many; the object appears whole, or not at all.
+
+        No more than a few MiB are in memory. Errors of `body` pass through.
+        """
+        ...
+
+    def url_of(self, key: str) -> str:
+        """The address of an object, for `key_of`: it opens nothing."""
+        ...
+
     def key_of(self, url: str) -> str:
         """The key behind a URL that `presign_upload` made, expired or not. Raises ForeignUrlError."""
         ...
@@ -220,15 +236,19 @@ class AudioStore(Protocol):
         ...
 
     def fetch(self, key: str) -> AbstractAsyncContextManager[Path]:
-        """The object as a local file, for as long as the context is open. Raises UploadMissingError."""
+        """The object as a local file, for as long as the context is open. Raises UploadMissingError, DiskFullError."""
         ...
 
     async def delete(self, key: str) -> None:
         """Remove the object; not an error when it is gone already."""
         ...
 
-    async def sweep(self, *, older_than_seconds: float) -> int:
-        """Remove what was left behind so long ago; how much that was. A store that does so by itself does nothing."""
+    def list_older(self, *, seconds: float) -> AsyncGenerator[list[str], None]:
+        """Keys of the objects that were written longer ago, in pages of at most 1,000; they may be deleted meanwhile."""
+        ...
+
+    async def remove_abandoned(self) -> int:
+        """Remove unfinished files that dead processes left on this machine; how many there were."""
         ...
 
     async def check(self) -> None:
@@ -250,7 +270,7 @@ class UploadReceiver(Protocol):
     ) -> StoredObject:
         """Store the body of a PUT to a URL of `presign_upload`, as it arrives, whole or not at all.
 
-        Raises UploadLinkError, UploadMismatchError, UploadTooLargeError, StoreUnavailableError.
+        Raises UploadLinkError, UploadMismatchError, UploadTooLargeError, DiskFullError, StoreUnavailableError.
         """
         ...
 
@@ -321,8 +341,32 @@ class EventStream(Protocol):
         """
         ...
 
+    async def forget(self, job_ids: Collection[str]) -> None:
+        """Remove the logs of these jobs. Raises EventsUnavailableError within 2 seconds."""
+        ...
+
     async def check(self) -> None:
         """Raise EventsUnavailableError unless the stream answers."""
+        ...
+
+
+class Waiters(Protocol):
+    """Who waits for which job with an open request, over all API processes. Raises EventsUnavailableError."""
+
+    async def stay(self, job_id: str, *, seconds: float) -> None:
+        """Say that somebody waits for the job, now and for so long."""
+        ...
+
+    async def is_anybody_there(self, job_id: str) -> bool:
+        """Whether somebody said so, and the time is not over."""
+        ...
+
+    async def remember(self, request: str, job_id: str, *, seconds: float) -> None:
+        """Keep for so long which job a request led to; `request` is a digest of all that it asked for."""
+        ...
+
+    async def recall(self, request: str) -> str | None:
+        """The job that the same request led to before, if that is known."""
         ...
 
 
@@ -361,12 +405,31 @@ class Engine(Protocol):
         At least one chunk always comes, also for silence. Closing the generator stops the work at the next
         segment. Raises InvalidAudioError, EmptyAudioError, NoSoundTrackError; UnknownModelError, ModelUnavailableError;
         InvalidRequestError for a language that the model does not know and a clip outside the recording;
-        TransientError, EngineMemoryError for lack of memory.
+        TransientError, EngineMemoryError for lack of memory, EngineBrokenError when the process has to end.
         """
         ...
 
     async def preload(self, model: str) -> None:
         """Have the model in memory. Raises ModelUnavailableError."""
+        ...
+
+
+class Watchdog(Protocol):
+    """Ends this process where a job or the engine cannot be ended in any other way. Whoever runs it starts another."""
+
+    def watch(self, claim: Claim, *, seconds: float) -> None:
+        """End the process, and the job with time_limit_exceeded, unless it is dismissed within `seconds` from now.
+
+        Asked again, the newest word counts.
+        """
+        ...
+
+    def dismiss(self, claim: Claim) -> None:
+        """The job has ended in another way; not an error when it is not watched."""
+        ...
+
+    def retire(self) -> None:
+        """Let the process end in good order, handing its other jobs back: its engine is of no use any more."""
         ...
 
 

@@ -5,6 +5,7 @@ Long, because the port is one and so is its contract.
 
 import asyncio
 import math
+from collections import Counter
 from collections.abc import AsyncGenerator
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
@@ -14,7 +15,7 @@ from msgspec.structs import replace
 
 from audio_text.adapters.database import PooledEngine, open_database
 from audio_text.adapters.repository import PiccoloJobRepository
-from audio_text.domain.job import AttemptEnd, Completed, Failed, Job, JobStatus
+from audio_text.domain.job import AttemptEnd, Completed, Failed, Job, JobStatus, Priority, Retention
 from audio_text.domain.options import Task, TranscriptionOptions, VadOptions
 from audio_text.domain.transcript import Word
 from audio_text.errors import JobNotFoundError, JobStateError
@@ -74,6 +75,8 @@ class JobRepositoryContract:
             filename="Sitzung März & Co.mp3",
             content_type=None,
             description="with a note",
+            owner="somebody",
+            priority=Priority.low,
             request_id="req-1",
             options=TranscriptionOptions(
                 language="de",
@@ -92,6 +95,7 @@ class JobRepositoryContract:
             with pytest.raises(JobNotFoundError):
                 await world.jobs.get(job_id)
             assert await world.jobs.segments(job_id) == []
+            assert await world.jobs.last_segment(job_id) is None
 
     async def test_texts_that_a_database_refuses_are_stored_with_replacements(self, world: World) -> None:
         job = make_job(
@@ -160,14 +164,58 @@ class JobRepositoryContract:
 
     async def test_a_claim_takes_the_highest_priority_first_and_then_the_oldest(self, world: World) -> None:
         now = datetime.now(UTC)
-        ages = {"low": (-3, 9), "usual": (0, 5), "younger": (0, 4), "high": (7, 1), "busy": (9, 3)}
-        jobs = {
-            name: await _add(world, priority=priority, creation_date=now - timedelta(hours=hours))
-            for name, (priority, hours) in ages.items()
-        }
-        claims = [await world.jobs.claim(TIER, owner="w", lease_seconds=HOUR_SECONDS) for _ in range(5)]
-        expected = ["busy", "high", "usual", "younger", "low"]
-        assert [job and job.id for job in claims] == [jobs[name] for name in expected]
+        ages = [(Priority.low, 9), (Priority.normal, 5), (Priority.normal, 4), (Priority.high, 1), (Priority.high, 3)]
+        jobs = [
+            await _add(world, priority=priority, creation_date=now - timedelta(hours=hours)) for priority, hours in ages
+        ]
+        assert await _claimed_in_turn(world, 6) == [jobs[4], jobs[3], jobs[1], jobs[2], jobs[0], None]
+
+    async def test_owners_are_served_in_turn_however_much_one_of_them_has_waiting(self, world: World) -> None:
+        old = datetime.now(UTC) - timedelta(hours=1)
+        much = [await _add(world, owner="much", creation_date=old + timedelta(seconds=number)) for number in range(4)]
+        little = [await _add(world, owner=None), await _add(world, owner="little")]
+        assert await _claimed_in_turn(world, 6) == [much[0], *little, *much[1:]]
+
+    async def test_an_owner_waits_for_its_turn_only_behind_what_runs_now_and_on_the_same_tier(
+        self, world: World
+    ) -> None:
+        for tier in ("audio_large", TIER):
+            await _add(world, owner="first", tier=tier)
+            await world.jobs.claim(tier, owner="w", lease_seconds=0.0 if tier is TIER else HOUR_SECONDS)
+        lost = (await world.jobs.recent(limit=1))[0].id
+        second = await _add(world, owner="second")
+        assert await _claimed_in_turn(world, 3) == [lost, second, None]
+
+    async def test_an_urgent_job_goes_before_those_of_owners_who_have_less_running(self, world: World) -> None:
+        running = await _add(world, owner="first")
+        await _claim_of(world, running)
+        patient = await _add(world, owner="second")
+        urgent = await _add(world, owner="first", priority=Priority.high)
+        assert await _claimed_in_turn(world, 2) == [urgent, patient]
+
+    async def test_claims_at_the_same_time_go_round_the_owners(self, world: World) -> None:
+        old = datetime.now(UTC) - timedelta(hours=1)
+        for number in range(20):
+            await _add(world, owner="much", creation_date=old + timedelta(seconds=number))
+        for number in range(3):
+            await _add(world, owner=f"little {number}")
+        async with asyncio.TaskGroup() as group:
+            claims = [
+                group.create_task(world.jobs.claim(TIER, owner="w", lease_seconds=HOUR_SECONDS)) for _ in range(6)
+            ]
+        owners = [job.owner for job in (claim.result() for claim in claims) if job]
+        assert Counter(owners) == {"much": 3, "little 0": 1, "little 1": 1, "little 2": 1}
+
+    async def test_a_burst_of_claims_empties_the_tier_and_no_job_goes_to_two(self, world: World) -> None:
+        classes = [(owner, priority) for owner in (None, "a", "b") for priority in Priority]
+        added = {await _add(world, owner=owner, priority=priority) for owner, priority in classes * 4}
+        async with asyncio.TaskGroup() as group:
+            claims = [
+                group.create_task(world.jobs.claim(TIER, owner="w", lease_seconds=HOUR_SECONDS)) for _ in range(36)
+            ]
+        taken = [job.id for job in (claim.result() for claim in claims) if job]
+        assert len(taken) == 36
+        assert set(taken) == added
 
     async def test_a_claimed_job_is_processing_leased_and_started(self, world: World) -> None:
         job_id = await _add(world)
@@ -293,6 +341,9 @@ class JobRepositoryContract:
         assert await world.jobs.segments(job_id) == segments
         assert await world.jobs.segments(job_id, first=9) == segments[9:]
         assert await world.jobs.segments(job_id, first=12) == []
+        assert await world.jobs.segments(job_id, first=2, limit=3) == segments[2:5]
+        assert await world.jobs.segments(job_id, first=10, limit=3) == segments[10:]
+        assert await world.jobs.last_segment(job_id) == 11
 
     async def test_a_segment_keeps_every_digit_of_its_scores(self, world: World) -> None:
         job_id = await _add(world)
@@ -457,19 +508,40 @@ class JobRepositoryContract:
         assert await world.jobs.complete(await _claim(world), COMPLETED)
         assert await _ends(world, job_id) == [AttemptEnd.completed]
 
-    async def test_audio_that_a_lost_worker_had_reached_beyond_its_last_segment_is_decoded_again(
-        self, world: World
-    ) -> None:
-        job_id = await _add(world)
+    async def test_a_lost_worker_costs_at_most_the_window_after_what_it_stored(self, world: World) -> None:
+        job_id = await _add(world, duration=100.0)
         first = await _claim(world, lease_seconds=0.0)
-        assert await world.jobs.record(first, make_chunk(make_segment(end=2.0), position=5.0, duration=10.0))
+        assert await world.jobs.record(first, make_chunk(make_segment(end=2.0), position=50.0, duration=100.0))
         second = await _claim(world)
-        assert (await world.jobs.get(job_id)).recomputed_seconds == 3.0
-        assert await world.jobs.record(second, make_chunk(make_segment(1, end=9.0), position=9.0, duration=10.0))
+        assert (await world.jobs.get(job_id)).recomputed_seconds == 30.0
+        assert await world.jobs.record(second, make_chunk(make_segment(1, end=90.0), position=95.0, duration=100.0))
         assert await world.jobs.release(second, delay_seconds=0.0, reason=HANDED_BACK)
         await _claim(world, lease_seconds=0.0)
+        assert (await world.jobs.get(job_id)).recomputed_seconds == 30.0
         await _claim(world)
-        assert (await world.jobs.get(job_id)).recomputed_seconds == 3.0
+        assert (await world.jobs.get(job_id)).recomputed_seconds == 35.0
+        assert [record.position for record in await world.jobs.attempts(job_id)] == [0.0, 50.0, 95.0, 95.0]
+
+    async def test_an_attempt_begins_where_the_last_one_had_come_also_in_silence_and_in_a_clip(
+        self, world: World
+    ) -> None:
+        job_id = await _add(world, options=TranscriptionOptions(clip_start_seconds=100.0), duration=500.0)
+        assert await world.jobs.record(
+            await _claim(world, lease_seconds=0.0), make_chunk(make_segment(end=102.0), position=60.0, duration=80.0)
+        )
+        await _claim(world)
+        assert [record.position for record in await world.jobs.attempts(job_id)] == [100.0, 160.0]
+        assert (await world.jobs.get(job_id)).recomputed_seconds == 20.0
+
+    async def test_a_job_tells_what_its_newest_segments_were_made_with(self, world: World) -> None:
+        job_id = await _add(world)
+        claim = await _claim(world)
+        job = await world.jobs.get(job_id)
+        assert (job.device, job.compute_type) == (None, None)
+        for compute_type in ("float16", "int8_float16"):
+            assert await world.jobs.record(claim, make_chunk(device="cuda", compute_type=compute_type))
+        job = await world.jobs.get(job_id)
+        assert (job.device, job.compute_type) == ("cuda", "int8_float16")
 
     async def test_a_worker_that_was_lost_before_it_said_anything_costs_no_audio(self, world: World) -> None:
         job_id = await _add(world)
@@ -561,7 +633,7 @@ class JobRepositoryContract:
         assert await world.jobs.overdue(seconds=60) == {}
         assert await _claim(world) == Claim(job_id, 2)
         assert not await world.jobs.record(claim, make_chunk(make_segment()))
-        assert [record.position for record in await world.jobs.attempts(job_id)] == [0.0, 2.0]
+        assert [record.position for record in await world.jobs.attempts(job_id)] == [0.0, 4.0]
 
     @pytest.mark.parametrize(
         ("again", "is_new"),
@@ -633,6 +705,10 @@ class JobRepositoryContract:
         assert await world.jobs.fail(await _claim(world), FAILED)
         assert [job.id for job in await world.jobs.dead_letters(limit=9)] == dead[::-1]
         assert [job.id for job in await world.jobs.dead_letters(limit=2)] == dead[:0:-1]
+        newest = await world.jobs.get(dead[2])
+        assert newest.finished_at is not None
+        before = (newest.finished_at, newest.id)
+        assert [job.id for job in await world.jobs.dead_letters(limit=1, before=before)] == [dead[1]]
         assert await world.jobs.drop_dead_letter(dead[0])
         assert not await world.jobs.drop_dead_letter(dead[0])
         assert (await world.jobs.get(dead[0])).status is JobStatus.failed
@@ -700,35 +776,110 @@ class JobRepositoryContract:
         await world.jobs.cancel(job_id)
         assert [job.id for job in await world.jobs.unannounced(seconds=0.0, limit=9)] == [job_id]
 
-    async def test_jobs_that_are_over_expire(self, world: World) -> None:
-        now = datetime.now(UTC)
-        past = [now - timedelta(hours=hours) for hours in (1, 3, 2)]
-        jobs = [await _add(world, expires_at=date) for date in past]
-        for job_id in jobs:
-            await world.jobs.cancel(job_id)
-        await world.jobs.cancel(await _add(world, expires_at=now + timedelta(hours=1)))
-        await world.jobs.cancel(await _add(world))
-        await _add(world, expires_at=past[0])
-        assert [job.id for job in await world.jobs.expired(limit=9)] == [jobs[1], jobs[2], jobs[0]]
-        assert [job.id for job in await world.jobs.expired(limit=1)] == [jobs[1]]
+    @pytest.mark.parametrize("end", ["complete", "fail", "cancel", "lost"])
+    async def test_a_job_expires_so_long_after_its_end(self, world: World, end: str) -> None:
+        job_id = await _add(world, expires_in_seconds=60)
+        claim = await _claim(world, lease_seconds=0.0)
+        assert (await world.jobs.get(job_id)).expires_at is None
+        if end == "lost":
+            assert await world.jobs.end_exhausted({TIER: 0})
+        else:
+            assert await _end(world, end, claim)
+        job = await world.jobs.get(job_id)
+        assert job.finished_at is not None
+        assert job.expires_at == job.finished_at + timedelta(seconds=60)
 
-    async def test_objects_are_needed_while_a_job_may_still_be_run(self, world: World) -> None:
-        past = datetime.now(UTC) - timedelta(hours=1)
-        keys = {
-            "pending": {},
-            "processing": {"expires_at": past},
-            "failed": {"expires_at": datetime.now(UTC) + timedelta(hours=1)},
-            "cancelled": {},
-            "completed": {},
-        }
-        for status, fields in keys.items():
-            job_id = await _add(world, object_key=status, **fields)
-            await world.overwrite(job_id, status=JobStatus(status))
-        await world.overwrite(await _add(world, object_key="over", expires_at=past), status=JobStatus.failed)
-        asked = [*keys, "over", "nobody's", "\0"]
-        assert await world.jobs.needed_objects(asked) == {"pending", "processing", "failed", "cancelled"}
-        assert await world.jobs.needed_objects(["failed", "completed"]) == {"failed"}
-        assert await world.jobs.needed_objects([]) == set()
+    async def test_a_job_that_nobody_gave_a_time_never_expires(self, world: World) -> None:
+        job_id = await _add(world)
+        assert (await world.jobs.cancel(job_id)).expires_at is None
+
+    async def test_a_retried_job_expires_after_its_next_end(self, world: World) -> None:
+        job_id = await _add(world, expires_in_seconds=60)
+        await world.jobs.cancel(job_id)
+        assert (await world.jobs.retry(job_id, again=Again())).expires_at is None
+        job = await world.jobs.cancel(job_id)
+        assert job.finished_at is not None
+        assert job.expires_at == job.finished_at + timedelta(seconds=60)
+
+    async def test_jobs_that_are_over_expire(self, world: World) -> None:
+        past, soon = (datetime.now(UTC) + timedelta(hours=hours) for hours in (-1, 1))
+        expiring = [await _add(world, object_key=f"k{number}") for number in range(3)]
+        staying = [await _add(world) for _ in range(2)]
+        for job_id in (*expiring, *staying):
+            await world.jobs.cancel(job_id)
+        for job_id, minutes in zip(expiring, (0, -2, -1), strict=True):
+            await world.overwrite(job_id, expires_at=past + timedelta(minutes=minutes))
+        await world.overwrite(staying[0], expires_at=soon)
+        staying.append(await _add(world))
+        claim = await _claim(world)
+        assert await world.jobs.record(claim, make_chunk(make_segment()))
+        await world.overwrite(staying[-1], expires_at=past)  # which nothing does to a job that is at work
+
+        assert await world.jobs.delete_expired(limit=1) == {expiring[1]: "k1"}
+        assert await world.jobs.delete_expired(limit=9) == {expiring[2]: "k2", expiring[0]: "k0"}
+        assert await world.jobs.delete_expired(limit=9) == {}
+        assert {job.id for job in await world.jobs.recent(limit=9)} == set(staying)
+
+    async def test_an_expired_job_is_gone_with_all_it_had(self, world: World) -> None:
+        job_id = await _add(world, expires_in_seconds=0)
+        claim = await _claim(world)
+        assert await world.jobs.record(claim, make_chunk(make_segment()))
+        assert await world.jobs.complete(claim, COMPLETED)
+        assert list(await world.jobs.delete_expired(limit=9)) == [job_id]
+        with pytest.raises(JobNotFoundError):
+            await world.jobs.get(job_id)
+        assert (await world.jobs.segments(job_id), await world.jobs.attempts(job_id)) == ([], [])
+        assert await world.jobs.unannounced(seconds=0.0, limit=9) == []
+
+    async def test_a_job_is_retried_or_expires_and_never_both(self, world: World) -> None:
+        for _ in range(12):
+            job_id = await _add(world, expires_in_seconds=0)
+            await world.jobs.cancel(job_id)
+            retried, *deleted = await asyncio.gather(
+                world.jobs.retry(job_id, again=Again()),
+                *(world.jobs.delete_expired(limit=9) for _ in range(3)),
+                return_exceptions=True,
+            )
+            is_deleted = [job_id in found for found in deleted if isinstance(found, dict)]
+            assert len(is_deleted) == 3
+            if isinstance(retried, JobNotFoundError):
+                assert sorted(is_deleted) == [False, False, True]
+            else:
+                assert not any(is_deleted)
+                assert (await world.jobs.get(job_id)).status is JobStatus.pending
+
+    @pytest.mark.parametrize(
+        ("completed_seconds", "retryable_seconds", "kept"),
+        [
+            (0.0, None, {"failed", "cancelled"}),
+            (None, 0.0, {"completed"}),
+            (None, None, {"completed", "failed", "cancelled"}),
+            (0.0, 3_000.0, set[str]()),
+            (4_000.0, 4_000.0, {"completed", "failed", "cancelled"}),
+        ],
+    )
+    async def test_objects_are_needed_by_jobs_that_are_not_over_and_by_others_as_long_as_is_said(
+        self, world: World, completed_seconds: float | None, retryable_seconds: float | None, kept: set[str]
+    ) -> None:
+        hour_ago = datetime.now(UTC) - timedelta(hours=1)
+        for status in JobStatus:
+            job_id = await _add(world, object_key=status.value)
+            await world.overwrite(job_id, status=status, finished_at=hour_ago if status.is_terminal else None)
+            expired_id = await _add(world, object_key=f"expired {status.value}")
+            await world.overwrite(expired_id, status=status, finished_at=hour_ago, expires_at=hour_ago)
+        unfinished = {"pending", "processing", "expired pending", "expired processing"}
+        asked = [*JobStatus, *(f"expired {status.value}" for status in JobStatus), "nobody's", "\0"]
+        retention = Retention(completed_seconds=completed_seconds, retryable_seconds=retryable_seconds)
+        assert await world.jobs.needed_objects(asked, retention=retention) == unfinished | kept
+        assert await world.jobs.needed_objects([], retention=retention) == set()
+
+    async def test_an_object_is_needed_as_long_as_the_last_of_its_jobs_needs_it(self, world: World) -> None:
+        retention = Retention(completed_seconds=0.0, retryable_seconds=None)
+        first, second = await _add(world, object_key="k"), await _add(world, object_key="k", tier="audio_large")
+        assert await world.jobs.complete(await _claim_of(world, first), COMPLETED)
+        assert await world.jobs.needed_objects(["k"], retention=retention) == {"k"}
+        await world.jobs.delete(second)
+        assert await world.jobs.needed_objects(["k"], retention=retention) == set()
 
     async def test_one_at_a_time_works_exclusively(self, world: World) -> None:
         async with world.jobs.exclusively("sweep") as first, world.jobs.exclusively("sweep") as second:
@@ -741,18 +892,6 @@ class JobRepositoryContract:
             await _fail_exclusively(world)
         async with world.jobs.exclusively("sweep") as afterwards:
             assert afterwards
-
-    async def test_an_object_is_needed_while_another_job_wants_it(self, world: World) -> None:
-        first, second = await _add(world, object_key="k"), await _add(world, object_key="k", tier="audio_large")
-        await _add(world, object_key="other")
-        assert await world.jobs.is_object_needed("k", besides=first)
-        await world.jobs.claim("audio_large", owner="w", lease_seconds=1)
-        assert await world.jobs.is_object_needed("k", besides=first)
-        for status in (JobStatus.completed, JobStatus.failed, JobStatus.cancelled):
-            await world.overwrite(second, status=status)
-            assert not await world.jobs.is_object_needed("k", besides=first)
-        assert await world.jobs.is_object_needed("k", besides="somebody else")
-        assert not await world.jobs.is_object_needed("unknown", besides=first)
 
     async def test_a_repository_that_answers_passes_its_check(self, world: World) -> None:
         await world.jobs.check()
@@ -787,6 +926,11 @@ async def _claim_of(world: World, job_id: str) -> Claim:
     claim = await _claim(world)
     assert claim.job_id == job_id
     return claim
+
+
+async def _claimed_in_turn(world: World, count: int) -> list[str | None]:
+    claims = [await world.jobs.claim(TIER, owner="w", lease_seconds=HOUR_SECONDS) for _ in range(count)]
+    return [job and job.id for job in claims]
 
 
 async def _ends(world: World, job_id: str) -> list[AttemptEnd | None]:

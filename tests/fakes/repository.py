@@ -1,5 +1,6 @@
 """The table of jobs in memory, held to the same contract as the real one."""
 
+from collections import Counter
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -8,8 +9,9 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec.structs import replace
 
-from audio_text.adapters.rows import storable
-from audio_text.domain.job import AttemptEnd, AttemptRecord, Completed, Failed, Job, JobStatus
+from audio_text.adapters.rows import RANKS, storable
+from audio_text.domain.blocks import WINDOW_SECONDS
+from audio_text.domain.job import AttemptEnd, AttemptRecord, Completed, Failed, Job, JobStatus, Retention
 from audio_text.domain.transcript import Segment, TranscriptChunk
 from audio_text.errors import DatabaseUnavailableError, JobNotFoundError, JobStateError, WorkerLostError
 from audio_text.ports import Again, Claim, Released
@@ -54,25 +56,44 @@ class FakeJobRepository:
         ]
         return chosen[:limit]
 
-    async def segments(self, job_id: str, *, first: int = 0) -> list[Segment]:
+    async def segments(self, job_id: str, *, first: int = 0, limit: int | None = None) -> list[Segment]:
         await self.check()
         stored = self._segments.get(job_id, {})
-        return [stored[number] for number in sorted(stored) if number >= first]
+        return [stored[number] for number in sorted(stored) if number >= first][:limit]
+
+    async def last_segment(self, job_id: str) -> int | None:
+        await self.check()
+        return max(self._segments.get(job_id, {}), default=None)
 
     async def claim(self, tier: str, *, owner: str, lease_seconds: float) -> Job | None:
         await self.check()
         now = datetime.now(UTC)
-        for job in sorted(self.jobs.values(), key=lambda job: (-job.priority, *_age(job))):
-            due = job.lease_expires_at or job.available_at or now
-            if job.tier == tier and job.status in UNFINISHED and due <= now:
-                return self._take(job, now, owner=owner, lease_seconds=lease_seconds)
-        return None
+        busy = Counter(
+            job.owner
+            for job in self.jobs.values()
+            if job.tier == tier and job.lease_expires_at and job.lease_expires_at > now
+        )
+        turns = sorted(self.waiting(tier), key=lambda job: (-RANKS[job.priority], busy[job.owner], *_age(job)))
+        return self.take(turns[0], owner=owner, lease_seconds=lease_seconds) if turns else None
 
-    def _take(self, job: Job, now: datetime, *, owner: str, lease_seconds: float) -> Job:
+    def waiting(self, tier: str) -> list[Job]:
+        """What may be claimed now."""
+        now = datetime.now(UTC)
+        return [
+            job
+            for job in self.jobs.values()
+            if job.tier == tier
+            and job.status in UNFINISHED
+            and (job.lease_expires_at or job.available_at or now) <= now
+        ]
+
+    def take(self, job: Job, *, owner: str, lease_seconds: float) -> Job:
+        """Claim this job, whoever's turn it is."""
+        now = datetime.now(UTC)
         stored = self._segments.get(job.id, {})
-        position = stored[max(stored)].end if stored else 0.0
+        position = max(stored[max(stored)].end if stored else 0.0, job.position + job.options.clip_start_seconds)
         is_lost = job.status is JobStatus.processing
-        again = max(job.progress * (job.duration or 0.0) / 100 - position, 0.0) if is_lost else 0.0
+        again = min(WINDOW_SECONDS, max((job.duration or 0.0) - job.position, 0.0)) if is_lost else 0.0
         if is_lost:
             self._attempts.end(job.id, LOST)
         taken = self.overwrite(
@@ -117,10 +138,13 @@ class FakeJobRepository:
         written = await self._write(
             claim,
             progress=chunk.progress,
+            position=chunk.position,
             duration=chunk.duration,
             duration_after_vad=chunk.duration_after_vad,
             language=chunk.language,
             language_probability=chunk.language_probability,
+            device=chunk.device,
+            compute_type=chunk.compute_type,
         )
         if written and chunk.segments:
             last = chunk.segments[-1].id
@@ -196,8 +220,8 @@ class FakeJobRepository:
         )
         if (chosen.whisper_model, chosen.options) != (job.whisper_model, job.options):
             self._segments.pop(job_id, None)
-            unknown = dict.fromkeys(("duration", "duration_after_vad", "language", "language_probability"))
-            chosen = replace(chosen, progress=0.0, **unknown)
+            names = ("duration", "duration_after_vad", "language", "language_probability", "device", "compute_type")
+            chosen = replace(chosen, progress=0.0, position=0.0, **dict.fromkeys(names))
         self.jobs[job_id] = chosen
         self._unannounced.discard(job_id)
         return self.overwrite(
@@ -207,6 +231,7 @@ class FakeJobRepository:
             available_at=datetime.now(UTC),
             started_at=None,
             finished_at=None,
+            expires_at=None,
             processing_time_seconds=None,
             error_code=None,
             error_message=None,
@@ -224,9 +249,10 @@ class FakeJobRepository:
         await self.check()
         return self._attempts.of(job_id)
 
-    async def dead_letters(self, *, limit: int) -> list[Job]:
+    async def dead_letters(self, *, limit: int, before: tuple[datetime, str] | None = None) -> list[Job]:
         await self.check()
-        return sorted((job for job in self.jobs.values() if job.is_dead_letter), key=_end, reverse=True)[:limit]
+        dead = [job for job in self.jobs.values() if job.is_dead_letter and (before is None or _end(job) < before)]
+        return sorted(dead, key=_end, reverse=True)[:limit]
 
     async def drop_dead_letter(self, job_id: str) -> bool:
         await self.check()
@@ -258,20 +284,18 @@ class FakeJobRepository:
         await self.check()
         self._unannounced.difference_update(job_ids)
 
-    async def expired(self, *, limit: int) -> list[Job]:
+    async def delete_expired(self, *, limit: int) -> dict[str, str]:
         await self.check()
         expired = [
             (job.expires_at, job.id) for job in self.jobs.values() if job.status not in UNFINISHED and _is_expired(job)
         ]
-        return [self.jobs[job_id] for _, job_id in sorted(expired)[:limit]]
+        deleted = [await self.delete(job_id) for _, job_id in sorted(expired)[:limit]]
+        return {job.id: job.object_key for job in deleted if job is not None}
 
-    async def needed_objects(self, keys: Collection[str]) -> set[str]:
+    async def needed_objects(self, keys: Collection[str], *, retention: Retention) -> set[str]:
         await self.check()
         return {
-            job.object_key
-            for job in self.jobs.values()
-            if job.object_key in keys
-            and (job.status in UNFINISHED or (job.status in RETRYABLE and not _is_expired(job)))
+            job.object_key for job in self.jobs.values() if job.object_key in keys and _needs_object(job, retention)
         }
 
     @asynccontextmanager
@@ -285,13 +309,6 @@ class FakeJobRepository:
             yield True
         finally:
             self._held.discard(purpose)
-
-    async def is_object_needed(self, object_key: str, *, besides: str) -> bool:
-        await self.check()
-        return any(
-            job.object_key == object_key and job.id != besides and job.status in UNFINISHED
-            for job in self.jobs.values()
-        )
 
     async def check(self) -> None:
         if self.is_down:
@@ -312,7 +329,9 @@ class FakeJobRepository:
 
     def _finish(self, job_id: str, **fields: Any) -> Job:
         self._unannounced.add(job_id)
-        ended = {"lease_owner": None, "lease_expires_at": None, "finished_at": datetime.now(UTC)}
+        now, seconds = fields.get("finished_at") or datetime.now(UTC), self.jobs[job_id].expires_in_seconds
+        expires_at = None if seconds is None else now + timedelta(seconds=seconds)
+        ended = {"lease_owner": None, "lease_expires_at": None, "finished_at": now, "expires_at": expires_at}
         return self.overwrite(job_id, **(ended | fields))
 
     async def _write(self, claim: Claim, **fields: Any) -> bool:
@@ -330,6 +349,14 @@ def _age(job: Job) -> tuple[datetime, str]:
 
 def _end(job: Job) -> tuple[datetime, str]:
     return job.finished_at or datetime.max.replace(tzinfo=UTC), job.id
+
+
+def _needs_object(job: Job, retention: Retention) -> bool:
+    if job.status in UNFINISHED:
+        return True
+    seconds = retention.completed_seconds if job.status is JobStatus.completed else retention.retryable_seconds
+    is_kept = seconds is None or not job.finished_at or job.finished_at > datetime.now(UTC) - timedelta(seconds=seconds)
+    return is_kept and not _is_expired(job)
 
 
 def _is_expired(job: Job) -> bool:

@@ -54,6 +54,10 @@ class FakeWhisper:
     """Those of every call, in order."""
 
     @property
+    def model(self) -> Any:
+        return SimpleNamespace(device="cpu", compute_type="int8_float32")
+
+    @property
     def hf_tokenizer(self) -> Any:
         def encode(text: str, *, add_special_tokens: bool) -> SimpleNamespace:
             return SimpleNamespace(ids=[ord(letter) for letter in text])

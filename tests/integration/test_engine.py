@@ -20,6 +20,7 @@ from audio_text.domain.transcript import Segment, TranscriptChunk
 from audio_text.errors import (
     AudioTextError,
     EmptyAudioError,
+    EngineBrokenError,
     EngineFailedError,
     EngineMemoryError,
     InvalidAudioError,
@@ -274,7 +275,8 @@ async def test_an_english_model_is_not_asked_for_french(english_only: WhisperEng
         (MemoryError(), EngineMemoryError),
         (RuntimeError("CUDA failed with error out of memory"), EngineMemoryError),
         (RuntimeError("Failed to allocate memory for requested buffer of size 27000000"), EngineMemoryError),
-        (RuntimeError("CUDA failed with error an illegal memory access was encountered"), EngineFailedError),
+        (RuntimeError("cuBLAS failed with status CUBLAS_STATUS_ALLOC_FAILED"), EngineMemoryError),
+        (RuntimeError("CUDA failed with error an illegal memory access was encountered"), EngineBrokenError),
         (ValueError("Invalid input features shape"), EngineFailedError),
         (IndexError("arrays used as indices must be of integer type"), EngineFailedError),
     ],

@@ -23,7 +23,10 @@ from audio_text.errors import AudioTextError, ConfigurationError, DatabaseUnavai
 from services.database import Database
 from services.relay import Relay
 
-NAMES = [f"audio_text_2026_11_22_{name}" for name in ("status", "tables", "indexes", "attempts", "turns")]
+NAMES = [
+    f"audio_text_2026_11_22_{name}"
+    for name in ("status", "tables", "indexes", "attempts", "turns", "owners", "shares", "expiry", "resuming")
+]
 
 TABLES = [TranscriptionJob, TranscriptionSegment, TranscriptionAttempt]
 

@@ -16,6 +16,7 @@ from audio_text.settings import Settings
 START_SECONDS = 60.0
 STOP_SECONDS = 60.0
 WITH_SETTINGS = Path(__file__).with_name("worker_process.py")
+ODD = Path(__file__).with_name("odd_worker_process.py")
 
 
 @dataclass
@@ -47,13 +48,15 @@ class WorkerProcess:
 
 
 @contextmanager
-def worker_process(settings: Settings, folder: Path, *tiers: str, name: str = "worker") -> Iterator[WorkerProcess]:
+def worker_process(
+    settings: Settings, folder: Path, *tiers: str, name: str = "worker", script: Path = WITH_SETTINGS
+) -> Iterator[WorkerProcess]:
     """Start a worker and wait until it consumes; whatever is left of it at the end is killed."""
     config, log = folder / f"{name}.json", folder / f"{name}.log"
     config.write_bytes(msgspec.json.encode(settings))
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-P", str(WITH_SETTINGS), str(config), *tiers], stdout=output, stderr=output
+            [sys.executable, "-P", str(script), str(config), *tiers], stdout=output, stderr=output
         )
     try:
         worker = WorkerProcess(process, log)

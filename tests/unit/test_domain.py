@@ -74,16 +74,27 @@ policies = st.builds(
 
 @given(policies)
 def test_a_policy_retries_as_often_as_it_says_and_then_no_more(policy: RetryPolicy) -> None:
-    delays = [policy.delay_seconds(attempt) for attempt in range(1, policy.retries + 3)]
+    delays = [policy.delay_seconds(attempt, chance=0.0) for attempt in range(1, policy.retries + 3)]
     assert sum(delay is not None for delay in delays) == policy.retries
     assert delays[policy.retries :] == [None, None]
 
 
 @given(policies)
 def test_delays_never_shrink_and_never_exceed_their_limit(policy: RetryPolicy) -> None:
-    delays = [policy.delay_seconds(attempt) or 0.0 for attempt in range(1, policy.retries + 1)]
+    delays = [policy.delay_seconds(attempt, chance=0.0) or 0.0 for attempt in range(1, policy.retries + 1)]
     assert delays == sorted(delays)
     assert all(0 <= delay <= policy.max_delay_seconds for delay in delays)
+
+
+@given(policies, st.integers(1, 100), st.floats(0, 1))
+def test_chance_takes_up_to_half_of_a_delay_away(policy: RetryPolicy, attempt: int, chance: float) -> None:
+    longest = policy.delay_seconds(attempt, chance=0.0)
+    delay = policy.delay_seconds(attempt, chance=chance)
+    if longest is None:
+        assert delay is None
+    else:
+        assert delay is not None
+        assert longest / 2 <= delay <= longest
 
 
 @pytest.mark.parametrize(
@@ -97,7 +108,7 @@ def test_delays_never_shrink_and_never_exceed_their_limit(policy: RetryPolicy) -
 )
 def test_the_default_policies_retry_at_once_first_and_then_later(tier: str, delays: list[float | None]) -> None:
     retry = make_settings().tiers[tier].retry
-    assert [retry.delay_seconds(attempt) for attempt in range(1, len(delays) + 1)] == delays
+    assert [retry.delay_seconds(attempt, chance=0.0) for attempt in range(1, len(delays) + 1)] == delays
 
 
 def test_options_without_a_word_are_faster_whispers_own() -> None:

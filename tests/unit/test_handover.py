@@ -5,14 +5,20 @@ from concurrent.futures import CancelledError
 
 import pytest
 
-from audio_text.adapters.handover import MOST_WAITING, Handover
+from audio_text.adapters.handover import Handover
+from audio_text.domain.transcript import TranscriptChunk
 from factories import make_chunk, make_segment
+
+
+def chunk_of(number: int, *, window: int = 0) -> TranscriptChunk:
+    """One segment that was decoded in this window."""
+    return make_chunk(make_segment(number, seek=window))
 
 
 async def test_what_was_not_taken_in_time_is_taken_together() -> None:
     handover = Handover()
     for number in range(3):
-        await asyncio.to_thread(handover.put, make_chunk(make_segment(number)))
+        await asyncio.to_thread(handover.put, chunk_of(number))
     chunk = handover.take()
     assert chunk is not None
     assert [segment.id for segment in chunk.segments] == [0, 1, 2]
@@ -28,24 +34,34 @@ async def test_somebody_who_waits_is_told_at_once() -> None:
     assert handover.take()
 
 
-async def test_a_thread_that_is_too_far_ahead_waits() -> None:
+async def test_a_thread_does_not_pass_a_window_whose_segments_are_not_stored_yet() -> None:
     handover = Handover()
-    full = make_chunk(*map(make_segment, range(MOST_WAITING)))
-    await asyncio.to_thread(handover.put, full)
+    await asyncio.to_thread(handover.put, chunk_of(0))
     async with asyncio.timeout(10), asyncio.TaskGroup() as group:
-        ahead = group.create_task(asyncio.to_thread(handover.put, make_chunk(make_segment(MOST_WAITING))))
+        ahead = group.create_task(asyncio.to_thread(handover.put, chunk_of(1, window=3_000)))
         await asyncio.sleep(0.05)
         assert not ahead.done()
-        assert handover.take() == full
+        assert handover.take() == chunk_of(0)
+        await asyncio.sleep(0.05)
+        assert not ahead.done()  # taken, but who took it has not come back yet
+        assert handover.take() is None
         await handover.wait()
+    assert handover.take() == chunk_of(1, window=3_000)
+
+
+async def test_what_holds_no_segment_never_waits() -> None:
+    handover = Handover()
+    await asyncio.to_thread(handover.put, chunk_of(0))
+    async with asyncio.timeout(10):
+        await asyncio.to_thread(handover.put, make_chunk(position=9.0))
     chunk = handover.take()
     assert chunk is not None
-    assert [segment.id for segment in chunk.segments] == [MOST_WAITING]
+    assert (len(chunk.segments), chunk.position) == (1, 9.0)
 
 
 async def test_closing_releases_a_thread_that_waits() -> None:
     handover = Handover()
-    await asyncio.to_thread(handover.put, make_chunk(*map(make_segment, range(MOST_WAITING))))
+    await asyncio.to_thread(handover.put, chunk_of(0))
     async with asyncio.timeout(10), asyncio.TaskGroup() as group:
         ahead = group.create_task(asyncio.to_thread(refused, handover))
         await asyncio.sleep(0.05)
@@ -55,7 +71,7 @@ async def test_closing_releases_a_thread_that_waits() -> None:
 
 def refused(handover: Handover) -> bool:
     try:
-        handover.put(make_chunk())
+        handover.put(chunk_of(1, window=3_000))
     except CancelledError:
         return True
     return False

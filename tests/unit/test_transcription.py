@@ -15,6 +15,7 @@ from audio_text.domain.options import TranscriptionOptions
 from audio_text.domain.transcript import TranscriptChunk
 from audio_text.errors import (
     DatabaseUnavailableError,
+    EngineBrokenError,
     EngineMemoryError,
     InvalidAudioError,
     ModelUnavailableError,
@@ -27,6 +28,7 @@ from fakes.events import FakeEventStream
 from fakes.queue import FakeJobQueue
 from fakes.repository import FakeJobRepository
 from fakes.store import FakeAudioStore
+from fakes.watchdog import FakeWatchdog
 
 KEY = "uploads/ab/abcdef.wav"
 FIRST, SECOND = make_segment(0), make_segment(1)
@@ -68,13 +70,21 @@ class World:
         self.queue = FakeJobQueue()
         self.events = FakeEventStream()
         self.engine = ScriptedEngine(*steps)
+        self.watchdog = FakeWatchdog()
         self.settings = make_settings({key.replace("__", "."): value for key, value in overrides.items()})
         self.store.put(KEY, b"audio")
 
     @cached_property
     def service(self) -> TranscriptionService:
         resources = Resources(jobs=self.jobs, store=self.store, queue=self.queue, events=self.events)
-        return TranscriptionService(resources, engine=self.engine, settings=self.settings, owner="test")
+        return TranscriptionService(
+            resources,
+            engine=self.engine,
+            watchdog=self.watchdog,
+            settings=self.settings,
+            owner="test",
+            chance=lambda: 0.0,
+        )
 
     async def submit(self, **fields: Any) -> str:
         job = make_job(object_key=KEY, **fields)
@@ -474,6 +484,107 @@ async def test_a_job_beyond_its_time_limit_fails_and_keeps_its_partial_transcrip
 
     assert (job.status, job.error_code) == (JobStatus.failed, "time_limit_exceeded")
     assert await world.jobs.segments(job.id) == [FIRST]
+    assert world.watchdog.watched == {}
+
+
+async def test_a_timeout_of_something_else_is_not_taken_for_the_time_limit() -> None:
+    world = World(TimeoutError())
+    await world.submit()
+
+    assert (await world.run()).status is JobStatus.pending
+
+
+async def test_the_process_is_watched_for_as_long_as_the_tier_allows_and_no_longer_than_the_job_lives() -> None:
+    world = World(make_chunk(FIRST, position=10.0), tiers__audio_small__hard_limit_seconds=5_000)
+    job_id = await world.submit(duration=10.0)
+
+    await world.run()
+
+    assert world.watchdog.watched == {}
+    assert world.watchdog.dismissed == {Claim(job_id, 1): [pytest.approx(5_000, abs=100)]}
+
+
+async def test_limits_grow_with_the_audio_when_settings_say_so() -> None:
+    limits = {"soft_limit_seconds": 1_000.0, "hard_limit_seconds": 2_000.0, "limit_per_audio_second": 100.0}
+    overrides = {f"tiers__audio_small__{key}": value for key, value in limits.items()}
+    # first what the container said, then what the engine learns on the way
+    world = World(make_chunk(FIRST, duration=20.0), make_chunk(SECOND, position=30.0, duration=30.0), **overrides)
+    job_id = await world.submit(duration=10.0)
+
+    await world.run()
+
+    seconds = world.watchdog.dismissed[Claim(job_id, 1)]
+    assert seconds == [pytest.approx(2_000 + 100 * audio, abs=50) for audio in (0, 10, 20, 30)]
+
+
+async def test_a_long_recording_may_take_longer_than_a_short_one() -> None:
+    pause = hanging()
+    limits = {"soft_limit_seconds": 0.05, "hard_limit_seconds": 2_000.0, "limit_per_audio_second": 100.0}
+    overrides = {f"tiers__audio_small__{key}": value for key, value in limits.items()}
+    world = World(make_chunk(FIRST), pause, make_chunk(SECOND, position=10.0), **overrides)
+    await world.submit(duration=10.0)
+
+    asyncio.get_running_loop().call_later(0.2, pause.set)
+
+    assert (await world.run()).status is JobStatus.completed
+
+
+async def test_a_broken_engine_has_its_job_retried_and_its_process_ended() -> None:
+    world = World(make_chunk(FIRST), EngineBrokenError("CUDA failed."))
+    await world.submit()
+
+    job = await world.run()
+
+    assert (job.status, job.attempt) == (JobStatus.pending, 1)
+    assert world.watchdog.is_retired
+    assert not await world.service.run_next("audio_small")
+    [record] = await world.jobs.attempts(job.id)
+    assert (record.end, record.error_code) == (AttemptEnd.retried, "engine_broken")
+
+
+async def test_a_broken_engine_ends_its_process_although_the_database_is_away() -> None:
+    world = World(EngineBrokenError())
+    await world.submit()
+
+    async def unreachable(claim: Claim, **reason: Any) -> bool:
+        raise DatabaseUnavailableError
+
+    world.jobs.release = unreachable  # type: ignore[method-assign]
+
+    with pytest.raises(DatabaseUnavailableError):
+        await world.run()
+    assert world.watchdog.is_retired
+
+
+async def test_an_attempt_after_silence_goes_on_where_the_silence_was_heard_to_end() -> None:
+    world = World(make_chunk(FIRST, position=100.0))
+    job_id = await world.submit(duration=100.0)
+    claimed = await world.jobs.claim("audio_small", owner="a worker that is gone", lease_seconds=-1)
+    assert claimed is not None
+    quiet = make_chunk(position=60.0, duration=100.0, language=None, language_probability=None)
+    await world.jobs.record(Claim(job_id, claimed.claims), quiet)
+
+    job = await world.run()
+
+    (resume,) = world.engine.resumes
+    assert resume is not None
+    assert (resume.position, resume.next_segment_id, resume.language) == (60.0, 0, None)
+    assert job.recomputed_seconds == 30.0
+
+
+async def test_an_attempt_at_a_clip_goes_on_within_the_recording() -> None:
+    world = World(make_chunk(SECOND, position=100.0))
+    job_id = await world.submit(duration=500.0, options=TranscriptionOptions(clip_start_seconds=200.0))
+    claimed = await world.jobs.claim("audio_small", owner="a worker that is gone", lease_seconds=-1)
+    assert claimed is not None
+    clip = make_chunk(make_segment(0, start=201.0, end=204.0), position=60.0, duration=100.0)
+    await world.jobs.record(Claim(job_id, claimed.claims), clip)
+
+    await world.run()
+
+    (resume,) = world.engine.resumes
+    assert resume is not None
+    assert (resume.position, resume.next_segment_id) == (260.0, 1)
 
 
 async def run_until_stopped_behind_the_first_segment(world: World, job_id: str) -> None:

@@ -82,6 +82,7 @@ class BlockTranscription:
         self._estimate = estimate
         self._begin = assignment.begin
         self._progress = Progress()
+        self._reached = self._begin
         self._next_id = 0
         self._language = options.language
         self._language_probability = None if options.language is None else 1.0
@@ -96,6 +97,17 @@ class BlockTranscription:
         while block := self._blocks.read():
             yield from self._block_chunks(block)
         yield self._chunk(position=self._seconds(self._blocks.samples_read))
+
+    def resume_point(self) -> ResumePoint:
+        """Where another pass, after this one broke off, has to go on so that both together are one."""
+        return ResumePoint(
+            position=self._reached,
+            next_segment_id=self._next_id,
+            duration_after_vad=self._after_vad,
+            language=self._language,
+            language_probability=self._language_probability,
+            previous_tokens=self._prompt,
+        )
 
     def _block_chunks(self, block: Block) -> Iterator[TranscriptChunk]:
         with whisper_errors():
@@ -133,6 +145,7 @@ class BlockTranscription:
             self._prompt = ()
 
     def _chunk(self, *segments: Segment, position: float) -> TranscriptChunk:
+        self._reached = position
         decoded = self._seconds(self._blocks.samples_read)
         end = decoded if self._blocks.is_exhausted else self._estimate(decoded)
         clip_start = self._options.clip_start_seconds
@@ -144,10 +157,16 @@ class BlockTranscription:
             duration_after_vad=self._after_vad,
             language=self._language,
             language_probability=self._language_probability,
+            device=self._whisper.model.device,
+            compute_type=self._whisper.model.compute_type,
         )
 
     def _segment(self, heard: VendorSegment, block: Block) -> Segment:
         offset = self._seconds(block.start)
+        end = _at(heard.end, offset)
+        if not block.is_last:
+            # the model may take a sound for longer than it could hear it; the next block begins at the cut
+            end = min(end, round(self._seconds(block.end), 3))
         words = (
             None
             if heard.words is None
@@ -165,7 +184,7 @@ class BlockTranscription:
             id=self._next_id,
             seek=heard.seek + round(offset * FRAMES_PER_SECOND),
             start=_at(heard.start, offset),
-            end=_at(heard.end, offset),
+            end=end,
             text=heard.text,
             tokens=tuple(heard.tokens),
             temperature=float(heard.temperature),

@@ -17,10 +17,16 @@ from audio_text.adapters.audio_decoding import SAMPLE_RATE, Samples, SoundTrack,
 from audio_text.adapters.block_transcription import Assignment, BlockTranscription, require_language
 from audio_text.adapters.handover import Handover
 from audio_text.adapters.models import Models
-from audio_text.adapters.whisper import VendorInfo, VendorSegment, Whisper, speech_probabilities, whisper_errors
+from audio_text.adapters.whisper import (
+    VendorInfo,
+    VendorSegment,
+    Whisper,
+    speech_probabilities,
+    whisper_errors,
+)
 from audio_text.domain.options import TranscriptionOptions
 from audio_text.domain.transcript import TranscriptChunk
-from audio_text.errors import EmptyAudioError, InvalidRequestError
+from audio_text.errors import EmptyAudioError, EngineMemoryError, InvalidRequestError
 from audio_text.ports import ResumePoint
 from audio_text.settings import EngineSettings, ModelSettings
 
@@ -31,10 +37,22 @@ CLOSE_SECONDS = 10.0
 
 
 class WhisperEngine:
-    """The port `Engine`, for `concurrency` transcriptions at once; more than these wait for a thread."""
+    """The port `Engine`, for `concurrency` transcriptions at once; more than these wait for a thread.
 
-    def __init__(self, settings: EngineSettings, models: Mapping[str, ModelSettings], *, concurrency: int) -> None:
+    `stuck` is called on the event loop when a thread is still at work `stuck_seconds` after nobody wanted that any
+    more: whatever comes next would wait for it in vain.
+    """
+
+    def __init__(
+        self,
+        settings: EngineSettings,
+        models: Mapping[str, ModelSettings],
+        *,
+        concurrency: int,
+        stuck: Callable[[], None] = lambda: None,
+    ) -> None:
         self._settings = settings
+        self._stuck = stuck
         self._models = Models(settings, models, concurrency=concurrency)
         self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="engine")
         # Voice detection and features of a block take 100 MB for half a second: one thread for all of them
@@ -67,33 +85,72 @@ class WhisperEngine:
         finally:
             handover.close()
             if not future.cancel():
-                await _settle(work)
+                await self._settle(work)
 
     def _submit(self, function: Callable[..., None], *arguments: object) -> Future[None]:
         # the job's id in the context belongs to the log lines of its thread, too
         return self._threads.submit(copy_context().run, function, *arguments)
 
+    async def _settle(self, work: asyncio.Future[None]) -> None:
+        """Wait until a thread that is not wanted any more has noticed, and let go of how it ended."""
+        await asyncio.wait({work}, timeout=CLOSE_SECONDS)
+        if not work.done():
+            log.warning("transcription_still_running", waited_seconds=CLOSE_SECONDS)
+            asyncio.get_running_loop().call_later(self._settings.stuck_seconds, self._look_after, work)
+        work.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
+
+    def _look_after(self, abandoned: asyncio.Future[None]) -> None:
+        if not abandoned.done():
+            self._stuck()
+
     def _hold(self, model: str) -> None:
-        with self._models.lease(model, lambda: None):
-            pass
+        is_held = False
+        while not is_held:
+            try:
+                with self._models.lease(model, lambda: None):
+                    is_held = True
+            except EngineMemoryError:
+                if not self._models.relieve(model, failed=None):
+                    raise
 
     def _work(self, handover: Handover, assignment: Assignment) -> None:
-        model, options = assignment.model, assignment.options
         with suppress(CancelledError):
-            self._models.require(model)
+            self._models.require(assignment.model)
+            rest: Assignment | None = assignment
+            while rest:
+                rest = self._pass(handover, rest)
+
+    def _pass(self, handover: Handover, assignment: Assignment) -> Assignment | None:
+        """Transcribe; what is left to do after memory ran out on the way and some could be made free."""
+        whisper, transcription = None, None
+        try:
             # the recording first: one that cannot be read is not worth loading a model
-            with open_sound_track(assignment.audio) as track, self._models.lease(model, handover.check) as whisper:
-                require_language(whisper, model, options.language)
-                samples = _clipped(track.samples(assignment.begin), assignment, handover.check)
-                transcription = BlockTranscription(
-                    whisper,
-                    assignment,
-                    Blocks(samples, seconds=self._settings.block_seconds, speech=self._speech),
-                    prepare=self._prepare,
-                    estimate=lambda decoded: _estimated_end(track, options, decoded),
-                )
+            with (
+                open_sound_track(assignment.audio) as track,
+                self._models.lease(assignment.model, handover.check) as whisper,
+            ):
+                transcription = self._transcription(whisper, track, assignment=assignment, check=handover.check)
                 for chunk in transcription.chunks():
                     handover.put(chunk)
+        except EngineMemoryError:
+            if not self._models.relieve(assignment.model, failed=whisper):
+                raise
+            return assignment._replace(resume=transcription.resume_point()) if transcription else assignment
+        return None
+
+    def _transcription(
+        self, whisper: Whisper, track: SoundTrack, *, assignment: Assignment, check: Callable[[], None]
+    ) -> BlockTranscription:
+        options = assignment.options
+        require_language(whisper, assignment.model, options.language)
+        samples = _clipped(track.samples(assignment.begin), assignment, check)
+        return BlockTranscription(
+            whisper,
+            assignment,
+            Blocks(samples, seconds=self._settings.block_seconds, speech=self._speech),
+            prepare=self._prepare,
+            estimate=lambda decoded: _estimated_end(track, options, decoded),
+        )
 
     def _prepare(
         self, whisper: Whisper, samples: Samples, options: dict[str, Any]
@@ -108,14 +165,6 @@ class WhisperEngine:
 def _floats(samples: Samples) -> NDArray[np.float32]:
     """As faster_whisper.decode_audio gives them, -1 to 1."""
     return samples.astype(np.float32) / 32768.0
-
-
-async def _settle(work: asyncio.Future[None]) -> None:
-    """Wait until a thread that is not wanted any more has noticed, and let go of how it ended."""
-    await asyncio.wait({work}, timeout=CLOSE_SECONDS)
-    if not work.done():
-        log.warning("transcription_still_running", waited_seconds=CLOSE_SECONDS)
-    work.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
 
 
 def _clipped(samples: Iterator[Samples], assignment: Assignment, check: Callable[[], None]) -> Iterator[Samples]:

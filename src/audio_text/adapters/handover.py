@@ -1,4 +1,8 @@
-"""From a worker thread to the event loop: what is not taken in time is taken together."""
+"""From a worker thread to the event loop: what is not taken in time is taken together.
+
+The thread waits for the consumer before it goes on from one window to the next but one: whatever happens to the
+process, little more than the window that it was at is lost.
+"""
 
 import asyncio
 import threading
@@ -6,10 +10,7 @@ from concurrent.futures import CancelledError
 
 import msgspec
 
-from audio_text.domain.transcript import TranscriptChunk
-
-MOST_WAITING = 256
-"""Segments that wait for a slow consumer; then the thread waits, too."""
+from audio_text.domain.transcript import Segment, TranscriptChunk
 
 LOOK_SECONDS = 1.0
 """How often a waiting thread looks around, should a wake-up have been lost."""
@@ -23,12 +24,13 @@ class Handover:
         self._ready = asyncio.Event()
         self._changed = threading.Condition()
         self._waiting: TranscriptChunk | None = None
+        self._taken: tuple[Segment, ...] = ()
         self._is_closed = False
 
     def put(self, chunk: TranscriptChunk) -> None:
         """Called by the thread: leave a chunk. Raises concurrent.futures.CancelledError when nobody wants it."""
         with self._changed:
-            while self._waiting and len(self._waiting.segments) >= MOST_WAITING and not self._is_closed:
+            while self._is_ahead(chunk) and not self._is_closed:
                 self._changed.wait(LOOK_SECONDS)
             self.check()
             if self._waiting:
@@ -36,16 +38,22 @@ class Handover:
             self._waiting = chunk
         self._loop.call_soon_threadsafe(self._ready.set)
 
+    def _is_ahead(self, chunk: TranscriptChunk) -> bool:
+        """Whether segments of an earlier window are not done with yet."""
+        undone = (*self._taken, *(self._waiting.segments if self._waiting else ()))
+        return bool(undone and chunk.segments) and undone[0].seek != chunk.segments[0].seek
+
     def check(self) -> None:
         """Called by the thread: raise concurrent.futures.CancelledError when nobody wants its work any more."""
         if self._is_closed:
             raise CancelledError
 
     def take(self) -> TranscriptChunk | None:
-        """Called on the loop: all that was left since the last time; None when there is nothing."""
+        """Called on the loop: all that was left since the last time, which is done with; None for nothing."""
         self._ready.clear()
         with self._changed:
             chunk, self._waiting = self._waiting, None
+            self._taken = chunk.segments if chunk else ()
             self._changed.notify_all()
         return chunk
 

@@ -4,33 +4,28 @@ A claim's token is the job's number of claims at that time, and every write name
 expects: a worker that lost its job changes nothing. What ends a claim closes its attempt record with it.
 """
 
+from audio_text.adapters.job_turn import NEXT
 from audio_text.adapters.rows import job_of, json_text
 from audio_text.adapters.statements import SELECTED, Statements
+from audio_text.domain.blocks import WINDOW_SECONDS
 from audio_text.domain.job import AttemptEnd, Completed, Failed, Job
 from audio_text.domain.transcript import TranscriptChunk
 from audio_text.ports import Claim, Released
 
-# SKIP LOCKED gives each of many callers another row without waiting. A lease exists only while a job is
-# processing, so the first of the two dates that is set says from when on somebody may take the job.
-# Two comparisons instead of one equality, and the tier in the order: this order only the index of turns has. With
-# `tier = …` the planner likes to walk the index of all jobs by date, through those that are over.
-# A job that is still processing was lost: what its worker had reported beyond the last stored segment is decoded again.
+# A job that is still processing was lost. Nobody knows how far into its next window its worker was: the whole of it is
+# counted as decoded again, if the worker had begun at all. The last segment counts, too: old code stores no position.
 CLAIM = f"""
-WITH next AS (
-    SELECT id FROM transcription_job
-    WHERE status IN ('pending', 'processing') AND tier >= {{}} AND tier <= {{}}
-      AND COALESCE(lease_expires_at, available_at, '-infinity') <= now()
-    ORDER BY tier, priority DESC, creation_date, id LIMIT 1 FOR UPDATE SKIP LOCKED
-), reached AS (
-    SELECT next.id, COALESCE(
-        (SELECT "end" FROM transcription_segment WHERE job_id = next.id ORDER BY position DESC LIMIT 1), 0
+WITH RECURSIVE {NEXT}, reached AS (
+    SELECT next.id, GREATEST(
+        (SELECT "end" FROM transcription_segment WHERE job_id = next.id ORDER BY position DESC LIMIT 1),
+        next.position + (next.options ->> 'clip_start_seconds')::float8
     ) AS seconds FROM next
 ), taken AS (
     UPDATE transcription_job AS job
     SET status = 'processing', attempt = attempt + 1, claims = claims + 1, lease_owner = {{}},
         lease_expires_at = now() + make_interval(secs => {{}}),
         recomputed_seconds = recomputed_seconds + CASE status
-            WHEN 'processing' THEN GREATEST(progress * COALESCE(duration, 0) / 100 - reached.seconds, 0) ELSE 0
+            WHEN 'processing' THEN LEAST({WINDOW_SECONDS}, GREATEST(duration - position, 0)) ELSE 0
         END,
         started_at = COALESCE(started_at, now()), update_date = now()
     FROM reached WHERE job.id = reached.id
@@ -58,8 +53,8 @@ WHERE id = {} AND claims = {} AND status = 'processing' RETURNING id
 RECORD = """
 WITH owned AS (
     UPDATE transcription_job
-    SET progress = {}, duration = {}, duration_after_vad = {}, language = {}, language_probability = {},
-        update_date = now()
+    SET progress = {}, position = {}, duration = {}, duration_after_vad = {},
+        language = {}, language_probability = {}, device = {}, compute_type = {}, update_date = now()
     WHERE id = {} AND claims = {} AND status = 'processing'
     RETURNING id
 ), superseded AS (
@@ -94,7 +89,8 @@ WITH ended AS (
     SET status = 'completed', progress = 100, result_text = {{}}, duration = {{}}, duration_after_vad = {{}},
         processing_time_seconds = {{}}, real_time_factor = {{}}, language = {{}}, language_probability = {{}},
         error_code = NULL, error_message = NULL, is_unannounced = true,
-        lease_owner = NULL, lease_expires_at = NULL, finished_at = now(), update_date = now()
+        lease_owner = NULL, lease_expires_at = NULL, finished_at = now(), update_date = now(),
+        expires_at = now() + make_interval(secs => expires_in_seconds)
     WHERE id = {{}} AND claims = {{}} AND status = 'processing' RETURNING id, claims
 ), closed AS ({CLOSED})
 SELECT id FROM ended
@@ -105,7 +101,8 @@ WITH ended AS (
     UPDATE transcription_job
     SET status = 'failed', error_code = {{}}, error_message = {{}}, processing_time_seconds = {{}},
         is_dead_letter = {{}}, is_unannounced = true,
-        lease_owner = NULL, lease_expires_at = NULL, finished_at = now(), update_date = now()
+        lease_owner = NULL, lease_expires_at = NULL, finished_at = now(), update_date = now(),
+        expires_at = now() + make_interval(secs => expires_in_seconds)
     WHERE id = {{}} AND claims = {{}} AND status = 'processing' RETURNING id, claims
 ), closed AS ({CLOSED})
 SELECT id FROM ended
@@ -136,7 +133,8 @@ class JobClaims(Statements):
 
     async def record(self, claim: Claim, chunk: TranscriptChunk) -> bool:
         """Store a chunk; its segments replace those from its first on."""
-        news = (chunk.progress, chunk.duration, chunk.duration_after_vad, chunk.language, chunk.language_probability)
+        audio = (chunk.progress, chunk.position, chunk.duration, chunk.duration_after_vad)
+        news = (*audio, chunk.language, chunk.language_probability, chunk.device, chunk.compute_type)
         last = chunk.segments[-1].id if chunk.segments else None
         segments = json_text(chunk.segments)
         return bool(await self._run(RECORD, *news, claim.job_id, claim.token, last, segments, repeatable=True))

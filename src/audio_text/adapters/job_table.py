@@ -26,8 +26,10 @@ ORDER BY creation_date DESC, id DESC LIMIT {{}}
 SEGMENTS = """
 SELECT position AS id, seek, start, "end", text, to_jsonb(tokens) AS tokens,
        temperature, avg_logprob, compression_ratio, no_speech_prob, words
-FROM transcription_segment WHERE job_id = {} AND position >= {} ORDER BY position
+FROM transcription_segment WHERE job_id = {} AND position >= {} ORDER BY position LIMIT {}
 """
+
+LAST_SEGMENT = "SELECT max(position) AS id FROM transcription_segment WHERE job_id = {}"
 
 ATTEMPTS = """
 SELECT claim, attempt, owner, started_at, position, ended_at, "end", error_code, error_message
@@ -35,7 +37,9 @@ FROM transcription_attempt WHERE job_id = {} ORDER BY claim
 """
 
 DEAD_LETTERS = f"""
-SELECT {SELECTED} FROM transcription_job WHERE is_dead_letter ORDER BY finished_at DESC, id DESC LIMIT {{}}
+SELECT {SELECTED} FROM transcription_job
+WHERE is_dead_letter AND (finished_at, id) < (COALESCE({{}}, 'infinity'::timestamptz), COALESCE({{}}, ''))
+ORDER BY finished_at DESC, id DESC LIMIT {{}}
 """  # noqa: S608 -- our own column names
 
 # The lock waits for whoever writes the row just now, so that what is decided here, and told, is what stands then.
@@ -47,7 +51,8 @@ WITH found AS (
 ), cancelled AS (
     UPDATE transcription_job AS job
     SET status = 'cancelled', lease_owner = NULL, lease_expires_at = NULL,
-        finished_at = now(), update_date = now(), is_unannounced = true
+        finished_at = now(), update_date = now(), is_unannounced = true,
+        expires_at = now() + make_interval(secs => job.expires_in_seconds)
     FROM found WHERE job.id = found.id AND found.status IN ('pending', 'processing')
     RETURNING job.*
 ), closed AS (
@@ -76,9 +81,12 @@ WITH asked AS (
     FROM found CROSS JOIN asked WHERE found.status IN ('failed', 'cancelled')
 ), retried AS (
     UPDATE transcription_job AS job
-    SET status = 'pending', attempt = 0, available_at = now(), started_at = NULL, finished_at = NULL,
+    SET status = 'pending', attempt = 0, available_at = now(), started_at = NULL, finished_at = NULL, expires_at = NULL,
         whisper_model = wanted.whisper_model, tier = wanted.tier, options = wanted.options,
         progress = CASE WHEN is_new THEN 0 ELSE progress END,
+        position = CASE WHEN is_new THEN 0 ELSE position END,
+        device = CASE WHEN is_new THEN NULL ELSE device END,
+        compute_type = CASE WHEN is_new THEN NULL ELSE compute_type END,
         duration = CASE WHEN is_new THEN NULL ELSE duration END,
         duration_after_vad = CASE WHEN is_new THEN NULL ELSE duration_after_vad END,
         language = CASE WHEN is_new THEN NULL ELSE language END,
@@ -124,9 +132,14 @@ class JobTable(Statements):
         label = None if status is None else status.value
         return [job_of(row) for row in await self._run(RECENT, date, job_id, label, label, limit, repeatable=True)]
 
-    async def segments(self, job_id: str, *, first: int = 0) -> list[Segment]:
+    async def segments(self, job_id: str, *, first: int = 0, limit: int | None = None) -> list[Segment]:
         """Stored segments with id >= `first`, in order."""
-        return segments_of(await self._run(SEGMENTS, job_id, first, repeatable=True))
+        return segments_of(await self._run(SEGMENTS, job_id, first, limit, repeatable=True))
+
+    async def last_segment(self, job_id: str) -> int | None:
+        """The id of the last segment stored so far."""
+        [row] = await self._run(LAST_SEGMENT, job_id, repeatable=True)
+        return row["id"]
 
     async def attempts(self, job_id: str) -> list[AttemptRecord]:
         """Every claim of the job so far, oldest first."""
@@ -158,9 +171,10 @@ class JobTable(Statements):
         rows = await self._run(DELETE, job_id)
         return job_of(rows[0]) if rows else None
 
-    async def dead_letters(self, *, limit: int) -> list[Job]:
-        """Failed jobs that used up their attempts, the newest failure first."""
-        return [job_of(row) for row in await self._run(DEAD_LETTERS, limit, repeatable=True)]
+    async def dead_letters(self, *, limit: int, before: tuple[datetime, str] | None = None) -> list[Job]:
+        """Failed jobs that used up their attempts, the newest failure first, strictly earlier than `before`."""
+        date, job_id = before or (None, None)
+        return [job_of(row) for row in await self._run(DEAD_LETTERS, date, job_id, limit, repeatable=True)]
 
     async def drop_dead_letter(self, job_id: str) -> bool:
         """Take a job off the list of dead letters."""

@@ -1,4 +1,8 @@
-"""The models in this process: each loaded once, shared by all threads, the least recently used one unloaded."""
+"""The models in this process: each loaded once, shared by all threads, the least recently used one unloaded.
+
+Who runs out of memory asks for relief, one step at a time: models that nobody uses are unloaded, then this model goes
+on as INT8 until the process ends. (Windows are decoded one by one for each job: there is no batch to make smaller.)
+"""
 
 import os
 import threading
@@ -18,6 +22,9 @@ log = structlog.get_logger(__name__)
 WAIT_SECONDS = 1.0
 """How often somebody who waits for a model looks whether he still wants it."""
 
+SMALLEST_COMPUTE_TYPE = "int8"
+"""A quarter of float32, half of float16."""
+
 CPU_QUOTA_FILE = Path("/sys/fs/cgroup/cpu.max")
 """A container's share of the processors (control groups, version 2): microseconds per period."""
 
@@ -28,6 +35,7 @@ class Models:
     def __init__(self, settings: EngineSettings, models: Mapping[str, ModelSettings], *, concurrency: int) -> None:
         self._settings = settings
         self._models = models
+        self._relieved: set[str] = set()
         cores = available_cores()
         self._cpu_threads = settings.cpu_threads or max(1, cores // concurrency)
         # more windows at once than processors would cost memory and win nothing
@@ -56,6 +64,25 @@ class Models:
         finally:
             self._leave_place(name, place)
 
+    def relieve(self, name: str, *, failed: Whisper | None) -> bool:
+        """Make memory free for the next lease of this model, whose use (or, if None, loading) lacked it.
+
+        False when there is nothing left to do: more memory or a smaller model would have to come.
+        """
+        with self._changed:
+            place = self._places.get(name)
+            if failed is not None and (place is None or place.model is not failed):
+                return True  # another thread has replaced it already
+            if self._unload_idle(len(self._places), besides=name):
+                return True
+            if name in self._relieved or self._settings.compute_type.startswith(SMALLEST_COMPUTE_TYPE):
+                return False
+            self._relieved.add(name)
+            if failed is not None:
+                del self._places[name]
+        log.warning("model_relieved", model=name, compute_type=SMALLEST_COMPUTE_TYPE)
+        return True
+
     def _take_place(self, name: str, check: Callable[[], None]) -> "_Place":
         with self._changed:
             while name not in self._places and not self._make_room():
@@ -68,17 +95,22 @@ class Models:
 
     def _make_room(self) -> bool:
         """Unload idle models until one more fits; False when too many are in use."""
-        surplus = len(self._places) + 1 - self._settings.max_models
-        idle = [name for name, place in self._places.items() if place.users == 0]
-        for name in idle[: max(0, surplus)]:
+        self._unload_idle(len(self._places) + 1 - self._settings.max_models)
+        return len(self._places) < self._settings.max_models
+
+    def _unload_idle(self, most: int, *, besides: str | None = None) -> int:
+        idle = [name for name, place in self._places.items() if place.users == 0 and name != besides]
+        unloaded = idle[: max(0, most)]
+        for name in unloaded:
             del self._places[name]
             log.info("model_unloaded", model=name)
-        return len(self._places) < self._settings.max_models
+        return len(unloaded)
 
     def _leave_place(self, name: str, place: "_Place") -> None:
         with self._changed:
             place.users -= 1
-            if place.users == 0 and place.model is None:
+            is_current = self._places.get(name) is place
+            if is_current and place.users == 0 and place.model is None:
                 del self._places[name]
             self._changed.notify_all()
 
@@ -94,12 +126,13 @@ class Models:
 
     def _load(self, name: str) -> Whisper:
         settings = self._settings
+        compute_type = SMALLEST_COMPUTE_TYPE if name in self._relieved else settings.compute_type
         folder = model_folder(name, self._models[name].source, settings)
         try:
             model = load_whisper(
                 folder,
                 device=settings.device,
-                compute_type=settings.compute_type,
+                compute_type=compute_type,
                 cpu_threads=self._cpu_threads,
                 num_workers=self._num_workers,
             )
@@ -108,9 +141,16 @@ class Models:
                 raise EngineMemoryError from error
             raise ModelUnavailableError(
                 f'The model "{name}" could not be loaded with device {settings.device} and compute type '
-                f"{settings.compute_type}: {first_line(error)}."
+                f"{compute_type}: {first_line(error)}."
             ) from error
-        log.info("model_loaded", model=name, cpu_threads=self._cpu_threads, num_workers=self._num_workers)
+        log.info(
+            "model_loaded",
+            model=name,
+            device=model.model.device,
+            compute_type=model.model.compute_type,
+            cpu_threads=self._cpu_threads,
+            num_workers=self._num_workers,
+        )
         return model
 
 

@@ -1,6 +1,7 @@
 """The typed face of faster-whisper, which has no type information, and the one place where its errors become ours."""
 
 import os
+import re
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from audio_text.errors import AudioTextError, EngineFailedError, EngineMemoryError
+from audio_text.errors import AudioTextError, EngineBrokenError, EngineFailedError, EngineMemoryError
 
 # onnxruntime, which hears where speech is, reports to its maker unless told not to; it looks when it is loaded.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # noqa: TID251 -- a library's switch, not a setting of ours
@@ -22,6 +23,12 @@ from faster_whisper import (  # pyright: ignore[reportMissingTypeStubs] -- the r
 from faster_whisper.vad import get_vad_model  # pyright: ignore[reportMissingTypeStubs] -- the same
 
 log = structlog.get_logger(__name__)
+
+OUT_OF_MEMORY = ("out of memory", "failed to allocate", "alloc_failed")
+"""How CTranslate2 (for CUDA, cuBLAS and cuDNN) and onnxruntime say that memory was not enough; in lower case."""
+
+GPU_FAULT = re.compile("(CUDA|cuBLAS|cuDNN) failed with")
+"""How CTranslate2 reports an error of the GPU. One that was no lack of memory leaves the process's context unusable."""
 
 FRAME_SAMPLES = 512
 """What Silero's voice detector judges at once: 32 ms."""
@@ -81,10 +88,25 @@ class VendorTokenizer(Protocol):
         ...
 
 
+class VendorModel(Protocol):
+    """ctranslate2.models.Whisper, as far as we read it."""
+
+    @property
+    def device(self) -> str:
+        """Either cpu or cuda."""
+        ...
+
+    @property
+    def compute_type(self) -> str:
+        """What is really used, where the one that was asked for does not exist on the device."""
+        ...
+
+
 class Whisper(Protocol):
     """faster_whisper.WhisperModel."""
 
     hf_tokenizer: VendorTokenizer
+    model: VendorModel
 
     @property
     def supported_languages(self) -> list[str]:
@@ -130,7 +152,7 @@ def speech_probabilities(samples: NDArray[np.float32]) -> Sequence[float]:
 def whisper_errors() -> Generator[None]:
     """Let nothing out that faster-whisper and what lies below it raise.
 
-    Raises EngineMemoryError, EngineFailedError.
+    Raises EngineMemoryError, EngineBrokenError, EngineFailedError.
     """
     try:
         yield
@@ -140,13 +162,15 @@ def whisper_errors() -> Generator[None]:
         if is_out_of_memory(error):
             raise EngineMemoryError from error
         log.exception("engine_failed")
+        if GPU_FAULT.search(str(error)):
+            raise EngineBrokenError(f"The graphics processor reported a fault: {first_line(error)}.") from error
         raise EngineFailedError(f"The speech engine broke off: {first_line(error)}.") from error
 
 
 def is_out_of_memory(error: Exception) -> bool:
     """Whether a vendor's error says that memory, of the machine or of the GPU, was not enough."""
     text = str(error).lower()
-    return isinstance(error, MemoryError) or "out of memory" in text or "failed to allocate" in text
+    return isinstance(error, MemoryError) or any(words in text for words in OUT_OF_MEMORY)
 
 
 def first_line(error: Exception) -> str:

@@ -2,13 +2,13 @@
 
 import re
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Self
 
 import msgspec
 from msgspec import Meta
 
 from audio_text.api.choices import Choices, refuse_nul
-from audio_text.domain.job import AttemptEnd, AttemptRecord, Job, JobStatus
+from audio_text.domain.job import AttemptEnd, AttemptRecord, Job, JobStatus, Priority
 from audio_text.domain.options import TranscriptionOptions
 from audio_text.errors import InvalidRequestError, JobNotFoundError
 from audio_text.ports import UploadTarget
@@ -89,6 +89,18 @@ class TranscribeRequest(Choices, frozen=True, kw_only=True, forbid_unknown_field
         Annotated[str, Meta(max_length=4_000)] | None,
         Meta(description="A note, kept with the job.", examples=["Budget meeting"]),
     ] = None
+    priority: Annotated[
+        Priority | None,
+        Meta(description="Jobs of a higher class are begun before others; `normal` by default.", examples=["high"]),
+    ] = None
+    expires_in: Annotated[
+        Annotated[int, Meta(ge=1)] | None,
+        Meta(
+            description="Remove the job, its transcript and its recording so many seconds after it ended. "
+            "The service has a longest time, and its own default: usually never.",
+            examples=[604_800],
+        ),
+    ] = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -113,6 +125,7 @@ class JobView(msgspec.Struct, frozen=True, kw_only=True):
     language_probability: Annotated[float | None, Meta(description="How sure that is, 0-1.", examples=[0.98])]
     whisper_model: Annotated[str, Meta(description="The model.", examples=["base"])]
     tier: Annotated[str, Meta(description="The group of models that its queue serves.", examples=["audio_small"])]
+    priority: Annotated[Priority, Meta(description="Its class among those that wait.", examples=["normal"])]
     options: Annotated[TranscriptionOptions, Meta(description="The complete options it runs with.", examples=[{}])]
     description: Annotated[str | None, Meta(description="The submitter's note.", examples=["Budget meeting"])]
     progress: Annotated[float, Meta(description="Percent of the audio that is done, 0-100.", examples=[100.0])]
@@ -126,12 +139,24 @@ class JobView(msgspec.Struct, frozen=True, kw_only=True):
         datetime | None, Meta(description="When a worker first took it.", examples=["2030-01-01T12:00:01Z"])
     ]
     finished_at: Annotated[datetime | None, Meta(description="When it ended.", examples=["2030-01-01T12:00:09Z"])]
+    expires_at: Annotated[
+        datetime | None,
+        Meta(
+            description="When it will be removed with all it has; null while it has not ended, or if it stays.",
+            examples=["2030-01-08T12:00:09Z"],
+        ),
+    ]
     error_code: Annotated[str | None, Meta(description="Why it failed, for a program.", examples=["no_sound_track"])]
     is_dead_letter: Annotated[
         bool, Meta(description="Whether it failed because its attempts were used up.", examples=[False])
     ]
     recomputed_seconds: Annotated[
-        float, Meta(description="Seconds of audio that were decoded again after a crash.", examples=[0.0])
+        float, Meta(description="Seconds of audio that were decoded again after crashes, at most.", examples=[0.0])
+    ]
+    device: Annotated[str | None, Meta(description="What it was transcribed on: cpu or cuda.", examples=["cpu"])]
+    compute_type: Annotated[
+        str | None,
+        Meta(description="The arithmetic it was really transcribed with.", examples=["int8_float32"]),
     ]
     request_id: Annotated[str | None, Meta(description="X-Request-ID of the submission.", examples=["b1946ac9"])]
 
@@ -156,9 +181,27 @@ class AttemptView(msgspec.Struct, frozen=True, kw_only=True):
     ]
 
     @classmethod
-    def of(cls, record: AttemptRecord) -> "AttemptView":
-        """Show an attempt as clients see it; which machine it was is none of theirs."""
+    def of(cls, record: AttemptRecord) -> Self:
+        """Show an attempt; which machine it was is none of a client's business."""
         return cls(**{name: getattr(record, name) for name in cls.__struct_fields__})
+
+
+class WorkerAttemptView(AttemptView, frozen=True, kw_only=True):
+    """How a worker fared with a job, and which one it was."""
+
+    owner: Annotated[str, Meta(description="The worker: its machine and process.", examples=["gpu-2:417"])]
+
+
+class DeadLetterView(msgspec.Struct, frozen=True, kw_only=True):
+    """A job whose attempts were used up, and how each of them ended."""
+
+    job: Annotated[JobView, Meta(description="The job.")]
+    attempts: Annotated[list[WorkerAttemptView], Meta(description="Attempts, oldest first.")]
+
+    @classmethod
+    def of(cls, job: Job, attempts: list[AttemptRecord]) -> "DeadLetterView":
+        """Show a dead letter as an operator sees it."""
+        return cls(job=JobView.of(job), attempts=[WorkerAttemptView.of(record) for record in attempts])
 
 
 class EmailRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

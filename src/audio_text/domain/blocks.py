@@ -4,6 +4,9 @@ from collections.abc import Iterable, Sequence
 
 from audio_text.domain.transcript import Segment
 
+WINDOW_SECONDS = 30
+"""What Whisper hears at once: the most that a worker has decoded and not stored when it dies."""
+
 PROMPT_TOKENS = 223
 """Most tokens of earlier text that Whisper is shown: half of its 448 positions, less one."""
 

@@ -33,13 +33,26 @@ LEGAL_TRANSITIONS: dict[JobStatus, frozenset[JobStatus]] = {
 """What workers and clients may do to a job; only an explicit retry takes a failed or cancelled one back to pending."""
 
 
+class Priority(StrEnum):
+    """How urgent a job is: those of a higher class are taken first, whoever submitted them."""
+
+    low = "low"
+    normal = "normal"
+    high = "high"
+
+
 class Job(msgspec.Struct, frozen=True, kw_only=True):
     """A recording to be transcribed: one row of `transcription_job`.
 
     Times are aware UTC; `progress` is percent 0-100 of audio time; durations are seconds of audio.
     `url` is the address of the upload without its signature. `claims` counts every claim and is the fencing token
     of the newest; `attempt` counts only those that were spent, not those that a stopping worker gave back.
-    `priority`: higher goes first. `recomputed_seconds` is audio that was decoded again after a crash.
+    `owner` is who submitted it, None where nobody has a name; workers serve owners in turn.
+    `position`: seconds of audio (of the clip, when only a clip is wanted) that are done and stored, where the next
+    attempt goes on. `recomputed_seconds`: audio that was decoded again after crashes, at most: a lost attempt counts
+    as the one window beyond `position` that it may have decoded. `device` and `compute_type` are those that the
+    newest segments were made with. `expires_at` is set when the job ends, `expires_in_seconds` later, and only where
+    that is given: then all of it goes.
     """
 
     id: str
@@ -56,11 +69,16 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     update_date: datetime
     description: str | None = None
     request_id: str | None = None
-    priority: int = 0
+    owner: str | None = None
+    priority: Priority = Priority.normal
     attempt: int = 0
     claims: int = 0
+    position: float = 0.0
     recomputed_seconds: float = 0.0
+    device: str | None = None
+    compute_type: str | None = None
     is_dead_letter: bool = False
+    expires_in_seconds: int | None = None
     expires_at: datetime | None = None
     lease_owner: str | None = None
     lease_expires_at: datetime | None = None
@@ -105,6 +123,16 @@ class Failed(msgspec.Struct, frozen=True, kw_only=True):
     error_message: str
     processing_time_seconds: float
     is_dead_letter: bool = False
+
+
+class Retention(msgspec.Struct, frozen=True, kw_only=True):
+    """How long after its end a job still needs its recording, in seconds; None: as long as the job is there.
+
+    `retryable_seconds` is for failed and cancelled jobs. One that is not over always needs its recording.
+    """
+
+    completed_seconds: float | None
+    retryable_seconds: float | None
 
 
 class AttemptEnd(StrEnum):

@@ -47,7 +47,7 @@ class TranscriptChunk(msgspec.Struct, frozen=True, kw_only=True):
 
     `position` and `duration` are seconds of what is transcribed: of the clip, when only a clip is wanted.
     `duration` is the best known so far and exact in the last chunk, whose `position` equals it.
-    `duration_after_vad` grows with `position`.
+    `duration_after_vad` grows with `position`. `device` and `compute_type` are the model's, in CTranslate2's spelling.
     """
 
     segments: tuple[Segment, ...]
@@ -56,6 +56,8 @@ class TranscriptChunk(msgspec.Struct, frozen=True, kw_only=True):
     duration_after_vad: float
     language: str | None
     language_probability: float | None
+    device: str | None = None
+    compute_type: str | None = None
 
     @property
     def progress(self) -> float:

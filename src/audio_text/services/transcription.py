@@ -1,8 +1,9 @@
 """Use case: transcribe the next job of a tier, from claim to terminal status, telling everybody on the way."""
 
 import asyncio
+import secrets
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import aclosing, contextmanager
 from typing import cast
 
@@ -14,33 +15,52 @@ from audio_text.domain.job import AttemptEnd, Completed, Failed, Job, JobStatus
 from audio_text.domain.transcript import Segment, TranscriptChunk, plain_text
 from audio_text.errors import (
     AudioTextError,
+    EngineBrokenError,
     LeaseLostError,
-    TimeLimitExceededError,
     TransientError,
     WorkerLostError,
 )
-from audio_text.ports import Claim, Engine, Released, Resources, ResumePoint
+from audio_text.ports import Claim, Engine, Released, Resources, ResumePoint, Watchdog
 from audio_text.services.announcement import Announcer
 from audio_text.services.lease import Leases
+from audio_text.services.storage import StorageService
+from audio_text.services.time_limits import time_limit
 from audio_text.services.waking import wake
 from audio_text.settings import Settings
 
 log = structlog.get_logger(__name__)
+
+RANDOM = secrets.SystemRandom()
 
 HAND_BACK_SECONDS = 5.0
 """How long a stopping worker tries to give its job back before it leaves that to the lease."""
 
 
 class TranscriptionService:
-    """Works on one job at a time per caller; any number of callers may share it."""
+    """Works on one job at a time per caller; any number of callers may share it.
 
-    def __init__(self, resources: Resources, *, engine: Engine, settings: Settings, owner: str) -> None:
+    `chance` draws from 0 to 1 for the delays of retries.
+    """
+
+    def __init__(
+        self,
+        resources: Resources,
+        *,
+        engine: Engine,
+        watchdog: Watchdog,
+        settings: Settings,
+        owner: str,
+        chance: Callable[[], float] = RANDOM.random,
+    ) -> None:
         self._jobs = resources.jobs
         self._store = resources.store
         self._queue = resources.queue
         self._announcer = Announcer(jobs=resources.jobs, events=resources.events)
+        self._storage = StorageService(resources, settings=settings)
         self._leases = Leases(resources, lease_seconds=settings.worker.lease_seconds)
         self._engine = engine
+        self._watchdog = watchdog
+        self._chance = chance
         self._settings = settings
         self._owner = owner
         self._interruptible: set[asyncio.Task[object]] = set()
@@ -83,6 +103,12 @@ class TranscriptionService:
         except LeaseLostError:
             # Cancelled or taken over: whoever did that has written the row and told the followers.
             log.info("job_left")
+        except EngineBrokenError as error:
+            self._is_stopping = True
+            try:
+                await self._retry(attempt, error)
+            finally:
+                self._watchdog.retire()
         except TransientError as error:
             await self._retry(attempt, error)
         except WorkerLostError as error:
@@ -110,21 +136,17 @@ class TranscriptionService:
         if job.attempt > tier.retry.retries + 1:
             raise WorkerLostError
         resume = await self._resume_point(attempt)
-        try:
-            async with (
-                asyncio.timeout(tier.soft_limit_seconds),
-                self._store.fetch(job.object_key) as audio,
-                aclosing(
-                    self._engine.transcribe(audio, model=job.whisper_model, options=job.options, resume=resume)
-                ) as chunks,
-            ):
-                async for chunk in chunks:
-                    await self._record(attempt, chunk)
-        except TimeoutError as error:
-            limit = f"{tier.soft_limit_seconds:.0f}"
-            raise TimeLimitExceededError(
-                f"The job was stopped after {limit} seconds, the limit of its tier."
-            ) from error
+        async with (
+            time_limit(tier, attempt.claim, watchdog=self._watchdog) as limit,
+            self._store.fetch(job.object_key) as audio,
+            aclosing(
+                self._engine.transcribe(audio, model=job.whisper_model, options=job.options, resume=resume)
+            ) as chunks,
+        ):
+            limit.learn(job.duration or 0.0)
+            async for chunk in chunks:
+                limit.learn(chunk.duration)
+                await self._record(attempt, chunk)
 
     async def _resume_point(self, attempt: "_Attempt") -> ResumePoint | None:
         if attempt.job.claims == 1:
@@ -150,19 +172,11 @@ class TranscriptionService:
             processing_time_seconds=round(outcome.processing_time_seconds, 3),
             segments=len(attempt.segments),
         )
-        if not self._settings.job.keep_audio:
-            await self._drop_audio(attempt.job)
-
-    async def _drop_audio(self, job: Job) -> None:
-        # The result is durable; what cannot be deleted now is left to the store's own lifecycle rule.
-        try:
-            if not await self._jobs.is_object_needed(job.object_key, besides=job.id):
-                await self._store.delete(job.object_key)
-        except TransientError as error:
-            log.warning("audio_not_deleted", object_key=job.object_key, error=error.detail)
+        await self._storage.drop(attempt.job.object_key)
 
     async def _retry(self, attempt: "_Attempt", error: AudioTextError) -> None:
-        delay = self._settings.tiers[attempt.job.tier].retry.delay_seconds(attempt.job.attempt)
+        policy = self._settings.tiers[attempt.job.tier].retry
+        delay = policy.delay_seconds(attempt.job.attempt, chance=self._chance())
         if delay is None:
             await self._fail(attempt, error, is_dead_letter=True)
             return
@@ -218,12 +232,15 @@ class _Attempt:
         self._chunk = chunk
 
     def resume_point(self) -> ResumePoint | None:
-        if not self.segments:
+        position = self.job.position + self.job.options.clip_start_seconds if self.job.position > 0 else 0.0
+        if self.segments:
+            # older workers store no position
+            position = max(position, self.segments[-1].end)
+        if position == 0.0:
             return None
-        last = self.segments[-1]
         return ResumePoint(
-            position=last.end,
-            next_segment_id=last.id + 1,
+            position=position,
+            next_segment_id=len(self.segments),
             duration_after_vad=self.job.duration_after_vad or 0.0,
             language=self.job.language,
             language_probability=self.job.language_probability,

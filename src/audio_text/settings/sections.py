@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from audio_text.domain.job import Retention
 from audio_text.domain.options import TranscriptionOptions
 from audio_text.domain.tiers import FALLBACK_TIER, RetryPolicy
 from audio_text.errors import UnknownModelError
@@ -33,6 +34,13 @@ ComputeType = Literal[
 """CTranslate2's own list."""
 
 
+SECONDS_PER_DAY = 86_400
+MOST_SECONDS = 2**31 - 1
+"""What the column holds: 68 years."""
+
+MOST_DAYS = MOST_SECONDS // SECONDS_PER_DAY
+
+
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A table of settings.toml: immutable, every key known."""
 
@@ -56,7 +64,31 @@ class UploadSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=T
 class JobSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     default_model: Name
     keep_audio: bool
+    keep_failed_audio_days: Annotated[int, Meta(ge=0, le=MOST_DAYS)]
+    expires_seconds: Annotated[int, Meta(ge=0, le=MOST_SECONDS)]
+    max_expires_seconds: Annotated[int, Meta(ge=1, le=MOST_SECONDS)]
     list_limit: Annotated[int, Meta(ge=1, le=1_000)]
+
+    @property
+    def keeps_audio_for_ever(self) -> bool:
+        """Whether some recordings stay as long as their jobs, whatever their age."""
+        return self.keep_audio or not self.keep_failed_audio_days
+
+    @property
+    def retention(self) -> Retention:
+        """How long jobs that are over keep their recordings."""
+        return Retention(
+            completed_seconds=None if self.keep_audio else 0.0,
+            retryable_seconds=self.keep_failed_audio_days * SECONDS_PER_DAY or None,
+        )
+
+
+class OpenaiSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    longest_audio_seconds: Seconds
+    longest_wait_seconds: Seconds
+    grace_seconds: Seconds
+    retry_seconds: Positive
+    aliases: dict[str, str]
 
 
 class DatabaseSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -92,7 +124,8 @@ class StoreKind(StrEnum):
 
 class StoreSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     kind: StoreKind
-    orphan_days: Positive
+    orphan_days: Annotated[int, Meta(ge=1, le=MOST_DAYS)]
+    reserve_bytes: Annotated[int, Meta(ge=0)]
 
 
 class DiskSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -104,6 +137,7 @@ class S3Settings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True)
     public_endpoint: Url
     region: Name
     bucket: Name
+    lifecycle_days: Annotated[int, Meta(ge=0, le=MOST_DAYS)]
 
 
 class WorkerMode(StrEnum):
@@ -129,6 +163,7 @@ class EngineSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=T
     preload: tuple[str, ...]
     max_models: Positive
     block_seconds: Annotated[float, Meta(ge=30, le=3_600)]
+    stuck_seconds: Seconds
 
 
 class TierSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -136,6 +171,7 @@ class TierSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     max_instances: Positive
     soft_limit_seconds: Seconds
     hard_limit_seconds: Seconds
+    limit_per_audio_second: Annotated[float, Meta(ge=0)] = 0.0
     retry: RetryPolicy
 
 
@@ -169,6 +205,7 @@ class Secrets(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     s3_secret_key: str = ""
     disk_signing_key: str = ""
     mail_password: str = ""
+    operator_token: str = ""
 
     def __repr__(self) -> str:
         """Say which are set, for a traceback or a log may print it."""
@@ -193,8 +230,14 @@ class Settings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     redis: RedisSettings
     events: EventSettings
     mail: MailSettings
+    openai: OpenaiSettings
     log: LogSettings
     secrets: Secrets = Secrets()
+
+    def model_behind(self, name: str) -> str:
+        """Give the model that a name of OpenAI's stands for; any other name stands for itself."""
+        target = self.openai.aliases.get(name, name)
+        return target or self.job.default_model
 
     def route(self, model: str) -> str:
         """Name the tier whose queue serves the model. Raises UnknownModelError with what is offered."""

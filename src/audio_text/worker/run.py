@@ -1,7 +1,8 @@
 """One worker process: an asyncio loop for all that waits, dramatiq's threads for the messages, one engine for all.
 
 dramatiq's own command line is not used: it forks, respawns nobody and hides failures at boot (ADR 0002). The
-process ends by itself with 0 after SIGTERM or when it is due for recycling; whoever started it starts another.
+process ends by itself with 0 after SIGTERM or when it is due for recycling, with STUCK or BROKEN when its engine is
+of no use any more; whoever started it starts another.
 """
 
 import asyncio
@@ -19,18 +20,26 @@ from audio_text.adapters.broker import make_broker, make_worker
 from audio_text.adapters.engine import WhisperEngine
 from audio_text.adapters.queue_protocol import ACTOR_NAME
 from audio_text.bootstrap import open_resources
+from audio_text.ports import Claim
 from audio_text.services.dependencies import dependencies, watching
 from audio_text.services.reconciliation import ReconciliationService
+from audio_text.services.time_limits import fail_stuck
 from audio_text.services.transcription import TranscriptionService
 from audio_text.settings import Settings
 from audio_text.worker.actors import declare_actors
 from audio_text.worker.groups import WorkerGroup, process_name
+from audio_text.worker.watchdog import ThreadWatchdog
 
 log = structlog.get_logger(__name__)
 
-STUCK_EXIT_CODE = 70
-"""The process ended itself because a job outlived its hard limit (EX_SOFTWARE of sysexits.h)."""
+STUCK = 70
+"""Exit code of a process in which a job could not be stopped (EX_SOFTWARE of sysexits.h)."""
 
+BROKEN = 71
+"""Exit code of a process whose GPU reported a fault (EX_OSERR of sysexits.h)."""
+
+LAST_WORDS_SECONDS = 3.0
+"""How long a process that ends itself tries to write down why."""
 
 M_ARENA_MAX = -8
 """From malloc.h of the GNU C library."""
@@ -45,7 +54,11 @@ def main(settings: Settings, group: WorkerGroup, *, owner: str = "") -> None:
     `owner` names it on the jobs it has. Whoever had the name before is dead: its jobs need not wait for their leases.
     """
     share_heaps()
-    asyncio.run(WorkerProcess(settings, group, owner=owner or process_name()).run())
+    process = WorkerProcess(settings, group, owner=owner or process_name())
+    asyncio.run(process.run())
+    if process.exit_code:
+        # the interpreter would wait for a thread that is stuck, and give a broken GPU back what it cannot take
+        os._exit(process.exit_code)
 
 
 def share_heaps() -> None:
@@ -62,7 +75,9 @@ class WorkerProcess:
         self._group = group
         self._owner = owner
         self._name = f"audio-text-worker-{group.name}"
+        self._watchdog = ThreadWatchdog(abort=self._abort, retire=self._retire)
         self._done = 0
+        self.exit_code = 0
         self._stop = asyncio.Event()
 
     async def run(self) -> None:
@@ -76,9 +91,17 @@ class WorkerProcess:
         ):
             reconciliation = ReconciliationService(resources, settings=self._settings)
             await reconciliation.relieve(self._owner)
-            engine = WhisperEngine(self._settings.engine, self._settings.models, concurrency=self._group.concurrency)
+            engine = WhisperEngine(
+                self._settings.engine,
+                self._settings.models,
+                concurrency=self._group.concurrency,
+                stuck=self._give_up_engine,
+            )
             await self._preload(engine)
-            self._service = TranscriptionService(resources, engine=engine, settings=self._settings, owner=self._owner)
+            self._service = TranscriptionService(
+                resources, engine=engine, watchdog=self._watchdog, settings=self._settings, owner=self._owner
+            )
+            self._watchdog.start()
             async with self._consuming(), asyncio.TaskGroup() as group:
                 upkeep = group.create_task(reconciliation.run_forever())
                 await self._stop.wait()
@@ -113,14 +136,7 @@ class WorkerProcess:
 
     def _run_next(self, tier: str) -> None:
         # On one of dramatiq's threads: the work itself happens on the loop and in the engine's own threads.
-        watchdog = threading.Timer(self._settings.tiers[tier].hard_limit_seconds, self._abort, args=(tier,))
-        watchdog.daemon = True
-        watchdog.start()
-        try:
-            ran = asyncio.run_coroutine_threadsafe(self._service.run_next(tier), self._loop).result()
-        finally:
-            watchdog.cancel()
-        if ran:
+        if asyncio.run_coroutine_threadsafe(self._service.run_next(tier), self._loop).result():
             self._loop.call_soon_threadsafe(self._count)
 
     def _count(self) -> None:
@@ -135,7 +151,24 @@ class WorkerProcess:
             os._exit(1)
         self._stop.set()
 
-    def _abort(self, tier: str) -> None:
-        # Native code cannot be interrupted; the job's lease brings it to another process.
-        log.critical("worker_stuck", tier=tier, limit_seconds=self._settings.tiers[tier].hard_limit_seconds)
-        os._exit(STUCK_EXIT_CODE)
+    def _retire(self) -> None:
+        log.critical("engine_broken", exit_code=BROKEN)
+        self.exit_code = BROKEN
+        self._stop.set()
+
+    def _give_up_engine(self) -> None:
+        log.critical("engine_stuck", exit_code=STUCK)
+        self.exit_code = STUCK
+        self._stop.set()
+
+    def _abort(self, claim: Claim, seconds: float) -> None:
+        # On the watchdog's thread: the loop may be what hangs, so a loop and connections of their own write the end.
+        log.critical("worker_stuck", job_id=claim.job_id, seconds=round(seconds), exit_code=STUCK)
+        last_words = threading.Thread(target=lambda: asyncio.run(self._fail(claim, seconds)), daemon=True)
+        last_words.start()
+        last_words.join(LAST_WORDS_SECONDS)
+        os._exit(STUCK)
+
+    async def _fail(self, claim: Claim, seconds: float) -> None:
+        async with open_resources(self._settings, name=f"{self._name}-watchdog", live=False) as resources:
+            await fail_stuck(resources, claim, seconds=seconds)
