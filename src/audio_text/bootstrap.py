@@ -22,6 +22,7 @@ from audio_text.services.delivery import DeliveryService
 from audio_text.services.lifecycle import LifecycleService
 from audio_text.services.live import LiveService
 from audio_text.services.submission import SubmissionService
+from audio_text.services.transcripts import TranscriptService
 from audio_text.services.uploads import UploadService
 from audio_text.settings import Settings, StoreKind
 
@@ -93,6 +94,7 @@ class ApiServices(msgspec.Struct, frozen=True, kw_only=True):
     uploads: UploadService
     submission: SubmissionService
     lifecycle: LifecycleService
+    transcripts: TranscriptService
     live: LiveService
     delivery: DeliveryService
     resources: Resources
@@ -107,6 +109,7 @@ async def open_api_services(settings: Settings) -> AsyncGenerator[ApiServices, N
             uploads=UploadService(store=resources.store, settings=settings.upload),
             submission=SubmissionService(resources, probe=PyAvProbe(), settings=settings),
             lifecycle=LifecycleService(resources, settings=settings),
+            transcripts=TranscriptService(jobs=resources.jobs),
             live=LiveService(jobs=resources.jobs, events=resources.events),
             delivery=DeliveryService(
                 jobs=resources.jobs,

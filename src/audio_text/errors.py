@@ -22,6 +22,7 @@
     ├── OperatorDisabledError         no token is set
     ├── JobNotFoundError
     ├── JobStateError
+    ├── TranscriptChangedError        while it was read
     ├── ClientGoneError               nobody is there to be answered
     ├── WaitTooLongError              the request ends, its job goes on
     ├── TranscriptChangedError        while it was read
@@ -192,6 +193,13 @@ class OperatorDisabledError(AudioTextError):
 
     code = "operator_disabled"
     http_status = 403
+
+
+class NotAcceptableError(InvalidRequestError):
+    """What the Accept header asks for is not offered here."""
+
+    code = "not_acceptable"
+    http_status = 406
 
 
 class JobNotFoundError(AudioTextError):

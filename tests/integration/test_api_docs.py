@@ -66,6 +66,7 @@ async def test_it_is_openapi_3_1_and_names_every_route_of_the_contract(document:
         "post /api/v1/job/{job_id}/retry",
         "delete /api/v1/job/{job_id}",
         "get /api/v1/job/{job_id}/attempts",
+        "get /api/v1/job/{job_id}/transcript",
     }
 
 
@@ -92,6 +93,19 @@ async def test_every_error_is_documented_as_a_problem(document: dict[str, Any]) 
                 content = answer["content"]["application/problem+json"]
                 assert content["schema"] == {"$ref": "#/components/schemas/Problem"}, (name, status)
                 assert len(answer["content"]) == 1
+
+
+async def test_a_transcript_is_offered_in_each_of_its_media_types(document: dict[str, Any]) -> None:
+    answers = document["paths"]["/api/v1/job/{job_id}/transcript"]["get"]["responses"]
+    assert set(answers["200"]["content"]) == {
+        "application/json",
+        "application/x-subrip",
+        "text/plain",
+        "text/tab-separated-values",
+        "text/vtt",
+    }
+    assert set(answers["200"]["headers"]) >= {"ETag", "Link", "Transcript-Status"}
+    assert set(answers) >= {"304", "400", "404", "406", "409", "503"}
 
 
 async def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:

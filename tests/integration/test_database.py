@@ -220,6 +220,7 @@ async def test_every_method_is_one_statement(engine: PooledEngine, jobs: Piccolo
         "extend_lease": lambda: jobs.extend_lease(claim, lease_seconds=60),
         "record": lambda: jobs.record(claim, make_chunk(make_segment())),
         "segments": lambda: jobs.segments(job.id),
+        "last_segment": lambda: jobs.last_segment(job.id),
         "release": lambda: jobs.release(claim, delay_seconds=0.0, reason=HANDED_BACK),
         "complete": lambda: jobs.complete(claim, COMPLETED),
         "fail": lambda: jobs.fail(claim, FAILED),

@@ -10,7 +10,7 @@ from litestar.config.cors import CORSConfig
 from litestar.datastructures import State
 from litestar.types import ControllerRouterHandler
 
-from audio_text.api import audio, docs, health, jobs, websocket
+from audio_text.api import audio, docs, health, jobs, transcripts, websocket
 from audio_text.api.decoding import JsonRequest, refuse_broken_query
 from audio_text.api.dependencies import PROVIDERS
 from audio_text.api.problems import render
@@ -43,7 +43,7 @@ def create_app(settings: Settings, *, open_services: OpenServices = open_api_ser
         before_request=refuse_broken_query,
         cors_config=CORSConfig(
             allow_origins=list(settings.api.cors_origins),
-            expose_headers=["Link", "Location", "Retry-After", HEADER],
+            expose_headers=["ETag", "Link", "Location", "Retry-After", "Transcript-Status", HEADER],
         ),
         dependencies=PROVIDERS,
         exception_handlers={Exception: render},
@@ -71,6 +71,7 @@ def _routes(settings: Settings) -> list[ControllerRouterHandler]:
         jobs.retry_job,
         jobs.delete_job,
         jobs.read_attempts,
+        transcripts.read_transcript,
         websocket.follow_job,
     ]
     return [health.alive, health.ready, Router("/api/v1", route_handlers=resources)]

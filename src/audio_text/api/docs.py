@@ -15,7 +15,7 @@ from litestar.openapi.spec import License, Tag
 from litestar.params import FromPath
 from litestar.types import ControllerRouterHandler
 
-from audio_text.api import choices, dto, messages
+from audio_text.api import choices, dto, messages, transcript_views
 from audio_text.api.dependencies import PROVIDERS
 
 ASSETS = Path(__file__).parent / "assets"
@@ -135,13 +135,15 @@ def _document(handlers: Sequence[ControllerRouterHandler], version: str) -> dict
     document["components"]["schemas"] |= _schemas()
     if upload := document["paths"].get("/api/v1/audio/upload/{key}"):
         upload["put"]["requestBody"] = _RAW_BODY
+    transcript = document["paths"]["/api/v1/job/{job_id}/transcript"]["get"]
+    transcript["responses"]["200"]["content"] = transcript_views.CONTENT
     return document
 
 
 def _schemas() -> dict[str, Any]:
     types = [
         kind
-        for module in (choices, dto, messages)
+        for module in (choices, dto, messages, transcript_views)
         for kind in vars(module).values()
         if isinstance(kind, type) and issubclass(kind, msgspec.Struct) and kind.__module__ == module.__name__
     ]
