@@ -1,5 +1,6 @@
 """Composition root: the only place where services meet adapters. Everything opens here and is closed here."""
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from audio_text.adapters.migrations import migrate as run_migrations
 from audio_text.adapters.probe import PyAvProbe
 from audio_text.adapters.repository import PiccoloJobRepository
 from audio_text.adapters.s3_store import open_s3_store
+from audio_text.adapters.waiters import open_waiters
 from audio_text.ports import AudioStore, Resources, UploadReceiver
 from audio_text.services.dead_letters import DeadLetterService
 from audio_text.services.delivery import DeliveryService
@@ -24,6 +26,7 @@ from audio_text.services.live import LiveService
 from audio_text.services.submission import SubmissionService
 from audio_text.services.transcripts import TranscriptService
 from audio_text.services.uploads import UploadService
+from audio_text.services.waiting import WaitingService
 from audio_text.settings import Settings, StoreKind
 
 
@@ -97,6 +100,7 @@ class ApiServices(msgspec.Struct, frozen=True, kw_only=True):
     transcripts: TranscriptService
     live: LiveService
     delivery: DeliveryService
+    waiting: WaitingService
     resources: Resources
     receiver: UploadReceiver | None
 
@@ -104,7 +108,10 @@ class ApiServices(msgspec.Struct, frozen=True, kw_only=True):
 @asynccontextmanager
 async def open_api_services(settings: Settings) -> AsyncGenerator[ApiServices, None]:
     """Everything the API process needs while it lives."""
-    async with open_resources(settings, name="audio-text-api", live=True) as resources:
+    async with (
+        open_resources(settings, name="audio-text-api", live=True) as resources,
+        _open_waiting(resources, settings) as waiting,
+    ):
         yield ApiServices(
             uploads=UploadService(store=resources.store, settings=settings.upload),
             submission=SubmissionService(resources, probe=PyAvProbe(), settings=settings),
@@ -115,9 +122,23 @@ async def open_api_services(settings: Settings) -> AsyncGenerator[ApiServices, N
                 jobs=resources.jobs,
                 mailer=SmtpMailer(settings.mail, password=settings.secrets.mail_password),
             ),
+            waiting=waiting,
             resources=resources,
             receiver=resources.store if isinstance(resources.store, DiskAudioStore) else None,
         )
+
+
+@asynccontextmanager
+async def _open_waiting(resources: Resources, settings: Settings) -> AsyncGenerator[WaitingService, None]:
+    async with (
+        open_waiters(settings.redis, settings.secrets.redis_password, client_name="audio-text-api") as waiters,
+        asyncio.TaskGroup() as background,
+    ):
+        service = WaitingService(
+            resources, waiters=waiters, probe=PyAvProbe(), settings=settings, background=background
+        )
+        yield service
+        service.close()
 
 
 @asynccontextmanager

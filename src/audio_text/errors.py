@@ -22,6 +22,8 @@
     ├── OperatorDisabledError         no token is set
     ├── JobNotFoundError
     ├── JobStateError
+    ├── ClientGoneError               nobody is there to be answered
+    ├── WaitTooLongError              the request ends, its job goes on
     ├── TranscriptChangedError        while it was read
     ├── ClientGoneError               nobody is there to be answered
     ├── WaitTooLongError              the request ends, its job goes on
@@ -235,6 +237,20 @@ class TranscriptChangedError(AudioTextError):
 
     code = "transcript_changed"
     http_status = 409
+
+
+class ClientGoneError(AudioTextError):
+    """The client closed the connection before it was answered."""
+
+    code = "client_gone"
+    http_status = 499
+
+
+class WaitTooLongError(AudioTextError):
+    """The transcript is not ready yet, and this request cannot wait any longer: the job goes on."""
+
+    code = "wait_too_long"
+    http_status = 504
 
 
 class ModelUnavailableError(AudioTextError):

@@ -1,7 +1,7 @@
 """A store in memory, for tests of services."""
 
 import tempfile
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
@@ -76,6 +76,14 @@ class FakeAudioStore:
         return UploadTarget(
             url=url, headers={"Content-Type": content_type} if content_type else {}, expires_at=expires_at
         )
+
+    async def write(self, key: str, *, content_type: str | None, body: AsyncIterator[bytes]) -> StoredObject:
+        self._answer()
+        self.put(key, b"".join([piece async for piece in body]), media_type(content_type))
+        return await self.stat(key)
+
+    def url_of(self, key: str) -> str:
+        return f"{ADDRESS}{key}"
 
     def key_of(self, url: str) -> str:
         key = key_behind(url, [ADDRESS])

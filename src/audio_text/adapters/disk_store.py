@@ -64,6 +64,19 @@ class DiskAudioStore:
             expires_at=datetime.fromtimestamp(expires, UTC),
         )
 
+    async def write(self, key: str, *, content_type: str | None, body: AsyncIterator[bytes]) -> StoredObject:  # noqa: ARG002 -- a file does not remember it
+        """Stream to the disk what comes, however much. Raises StoreUnavailableError; errors of `body` pass through."""
+        size = 0
+        async with self._new_file(key) as draft:
+            while (chunk := await self._next(body)) is not None:
+                size += len(chunk)
+                await draft.append(chunk)
+        return StoredObject(key=key, size_bytes=size, content_type=None)
+
+    def url_of(self, key: str) -> str:
+        """The address of an object, for `key_of`."""
+        return self._prefix + key
+
     def key_of(self, url: str) -> str:
         """The key behind a URL that `presign_upload` made, expired or not. Raises ForeignUrlError."""
         key = key_behind(url, [self._prefix])
@@ -90,12 +103,8 @@ class DiskAudioStore:
             raise UploadMismatchError(f"This link takes an upload of type {grant.content_type} only.")
         if content_length is not None:
             _check_size(content_length, grant.size_bytes, is_whole=True)
-        target = self._path(key)
-        with self._disk_errors():
-            await asyncio.to_thread(_make_parents, target)
-            async with draft_file(target.parent, prefix=DRAFT_PREFIX) as draft:
-                await self._copy(body, draft, grant.size_bytes)
-                await draft.publish(target)
+        async with self._new_file(key) as draft:
+            await self._copy(body, draft, grant.size_bytes)
         return StoredObject(key=key, size_bytes=grant.size_bytes, content_type=None)
 
     async def stat(self, key: str) -> StoredObject:
@@ -132,6 +141,16 @@ class DiskAudioStore:
         """
         with self._disk_errors():
             return await asyncio.to_thread(_sweep, self._folder, time.time() - older_than_seconds)
+
+    @asynccontextmanager
+    async def _new_file(self, key: str) -> AsyncGenerator[DraftFile]:
+        """A file to write, that appears under its key when the context ends well."""
+        target = self._path(key)
+        with self._disk_errors():
+            await asyncio.to_thread(_make_parents, target)
+            async with draft_file(target.parent, prefix=DRAFT_PREFIX) as draft:
+                yield draft
+                await draft.publish(target)
 
     async def _copy(self, body: AsyncIterator[bytes], draft: DraftFile, size_bytes: int) -> None:
         """Copy all of the body. Raises as soon as it has more than `size_bytes`, or at its end when it has less."""

@@ -75,6 +75,11 @@ class S3Client(Protocol):
     put_bucket_lifecycle_configuration: S3Operation
     head_object: S3Operation
     get_object: S3Operation
+    put_object: S3Operation
+    create_multipart_upload: S3Operation
+    upload_part: S3Operation
+    complete_multipart_upload: S3Operation
+    abort_multipart_upload: S3Operation
     delete_object: S3Operation
 
     async def generate_presigned_url(self, operation: str, **parameters: object) -> str:

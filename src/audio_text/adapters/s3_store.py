@@ -1,7 +1,7 @@
 """The audio store in a bucket of Amazon S3, or of a server that speaks its language."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
@@ -13,6 +13,7 @@ from botocore.exceptions import ClientError  # pyright: ignore[reportMissingType
 from audio_text.adapters.draft_file import DraftFile, draft_file, remove_abandoned
 from audio_text.adapters.s3_bucket import create_bucket, set_cors_rule, set_lifecycle_rule
 from audio_text.adapters.s3_client import S3Body, S3Client, S3Clients, code_of, open_clients, s3_answer, s3_errors
+from audio_text.adapters.s3_writing import write_object
 from audio_text.domain.keys import key_behind
 from audio_text.domain.media import media_type
 from audio_text.errors import ForeignUrlError, StoreUnavailableError, UploadMissingError
@@ -74,6 +75,16 @@ class S3AudioStore:
             headers={"Content-Type": content_type} if content_type else {},
             expires_at=datetime.now(UTC) + timedelta(seconds=expires_seconds),
         )
+
+    async def write(self, key: str, *, content_type: str | None, body: AsyncIterator[bytes]) -> StoredObject:
+        """Send on what comes, part by part, one of them in memory. Errors of `body` pass through."""
+        content_type = media_type(content_type)
+        size = await write_object(self._client, self._bucket, key, content_type=content_type, body=body)
+        return StoredObject(key=key, size_bytes=size, content_type=content_type)
+
+    def url_of(self, key: str) -> str:
+        """The address of an object, for `key_of`."""
+        return self._addresses[0] + key
 
     def key_of(self, url: str) -> str:
         """The key behind a URL that `presign_upload` made, expired or not. Raises ForeignUrlError."""

@@ -4,16 +4,17 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from importlib.metadata import version
+from typing import Any
 
-from litestar import Litestar, Router
+from litestar import Litestar, Request, Response, Router
 from litestar.config.cors import CORSConfig
 from litestar.datastructures import State
 from litestar.types import ControllerRouterHandler
 
-from audio_text.api import audio, docs, health, jobs, transcripts, websocket
+from audio_text.api import audio, docs, health, jobs, openai, problems, transcripts, websocket
 from audio_text.api.decoding import JsonRequest, refuse_broken_query
 from audio_text.api.dependencies import PROVIDERS
-from audio_text.api.problems import render
+from audio_text.api.openai import refusals
 from audio_text.api.request_log import HEADER, RequestLog
 from audio_text.bootstrap import ApiServices, open_api_services
 from audio_text.services.dependencies import dependencies, watching
@@ -46,7 +47,7 @@ def create_app(settings: Settings, *, open_services: OpenServices = open_api_ser
             expose_headers=["ETag", "Link", "Location", "Retry-After", "Transcript-Status", HEADER],
         ),
         dependencies=PROVIDERS,
-        exception_handlers={Exception: render},
+        exception_handlers={Exception: _render},
         lifespan=[lifespan],
         logging_config=None,
         openapi_config=None,
@@ -74,4 +75,15 @@ def _routes(settings: Settings) -> list[ControllerRouterHandler]:
         transcripts.read_transcript,
         websocket.follow_job,
     ]
-    return [health.alive, health.ready, Router("/api/v1", route_handlers=resources)]
+    return [
+        health.alive,
+        health.ready,
+        Router("/api/v1", route_handlers=resources),
+        Router("/v1", route_handlers=openai.ROUTES),
+    ]
+
+
+def _render(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    """Answer an exception in the shape that the address has for errors."""
+    shape = refusals if request.scope["path"].startswith(refusals.PREFIX) else problems
+    return shape.render(request, error)

@@ -14,7 +14,7 @@ from litestar.openapi.datastructures import ResponseSpec
 
 from audio_text.api.dto import FieldProblem, Problem
 from audio_text.api.request_log import request_id_of
-from audio_text.errors import AudioTextError
+from audio_text.errors import AudioTextError, TransientError, WaitTooLongError
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -36,34 +36,57 @@ _PATTERN = re.compile(r"^Expected `str` matching regex .*$")
 log = structlog.get_logger(__name__)
 
 
-def render(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
-    """Answer any exception; what is not foreseen is logged in full and told without internals."""
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """What is said of an exception, whatever the shape of the answer."""
+
+    status: int
+    code: str
+    detail: str
     headers: dict[str, str] = {}
     errors: tuple[FieldProblem, ...] = ()
+
+
+def judged(request: Request[Any, Any, Any], error: Exception) -> Verdict:
+    """Judge any exception; what is not foreseen is logged in full and told without internals."""
     match error:
         case AudioTextError(http_status=status, code=code, detail=detail) if status < HTTPStatus.INTERNAL_SERVER_ERROR:
-            pass
-        case AudioTextError(http_status=HTTPStatus.SERVICE_UNAVAILABLE as status, code=code, detail=detail):
-            headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+            # RFC 9110, 15.5.2: a 401 says how to do better.
+            headers = {"WWW-Authenticate": "Bearer"} if status == HTTPStatus.UNAUTHORIZED else {}
+            return Verdict(status=status, code=code, detail=detail, headers=headers)
+        case WaitTooLongError(http_status=status, code=code, detail=detail):
+            return Verdict(status=status, code=code, detail=detail)
+        case TransientError(http_status=status, code=code, detail=detail):
             log.warning("request_refused", code=code, reason=detail, cause=repr(error.__cause__))
+            headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
+            return Verdict(status=status, code=code, detail=detail, headers=headers)
         case HTTPException(status_code=status) if status < HTTPStatus.INTERNAL_SERVER_ERROR:
-            headers |= error.headers or {}
             errors = _field_problems(error)
-            code, detail = _code(status), _sentence(request, error, errors)
+            detail = _sentence(request, error, errors)
+            return Verdict(
+                status=status, code=_code(status), detail=detail, headers=dict(error.headers or {}), errors=errors
+            )
         case _:
-            status, code, detail = HTTPStatus.INTERNAL_SERVER_ERROR, AudioTextError.code, _INTERNAL
             log.error("request_failed", exc_info=error)
+            status = HTTPStatus.INTERNAL_SERVER_ERROR
+            return Verdict(status=status, code=AudioTextError.code, detail=_INTERNAL)
+
+
+def render(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    """Answer any exception."""
+    verdict = judged(request, error)
     problem = Problem(
-        type=f"urn:audio-text:problem:{code}",
-        title=code.replace("_", " ").capitalize(),
-        status=status,
-        detail=detail,
-        code=code,
+        type=f"urn:audio-text:problem:{verdict.code}",
+        title=verdict.code.replace("_", " ").capitalize(),
+        status=verdict.status,
+        detail=verdict.detail,
+        code=verdict.code,
         instance=quote(request.scope["path"]),
         request_id=request_id_of(request.scope),
-        errors=errors,
+        errors=verdict.errors,
     )
-    return Response(msgspec.json.encode(problem), status_code=status, media_type=MEDIA_TYPE, headers=headers)
+    return Response(
+        msgspec.json.encode(problem), status_code=verdict.status, media_type=MEDIA_TYPE, headers=verdict.headers
+    )
 
 
 def documented(*kinds: type[AudioTextError], **others: str) -> dict[int, ResponseSpec]:

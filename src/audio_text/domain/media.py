@@ -1,7 +1,7 @@
 """What a file may be: its extension, and the containers that are opened at all."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from audio_text.errors import InvalidRequestError
 
@@ -25,6 +25,41 @@ DEMUXER_OPTIONS: Mapping[str, str] = {
 They bind the demuxer; who decodes the sound track afterwards does so with that track's own decoder.
 """
 
+_ALIASES = {"mpeg": "mp3", "mpga": "mp3", "oga": "ogg"}
+"""Names that files of an accepted kind go by elsewhere."""
+
+_TYPES = {
+    "mpeg": "mp3",
+    "mp3": "mp3",
+    "mpga": "mp3",
+    "wav": "wav",
+    "wave": "wav",
+    "vnd.wave": "wav",
+    "flac": "flac",
+    "mp4": "m4a",
+    "m4a": "m4a",
+    "aac": "aac",
+    "aacp": "aac",
+    "ogg": "ogg",
+    "opus": "opus",
+    "webm": "webm",
+}
+"""Subtypes of audio/ and video/, without `x-`, and the extension of such files."""
+
+_BEGINNINGS = (
+    (re.compile(rb"RIFF....WAVE", re.DOTALL), "wav"),
+    (re.compile(rb"fLaC"), "flac"),
+    (re.compile(rb"OggS"), "ogg"),
+    (re.compile(rb"\x1a\x45\xdf\xa3"), "webm"),
+    (re.compile(rb"....ftyp", re.DOTALL), "m4a"),
+    (re.compile(rb"ID3|\xff[\xe2\xe3\xf2\xf3\xfa\xfb]"), "mp3"),
+    (re.compile(rb"\xff[\xf0\xf1\xf8\xf9]"), "aac"),
+)
+"""How files of these kinds begin."""
+
+BEGINNING_BYTES = 12
+"""How much of a file tells its kind."""
+
 _MEDIA_TYPE = re.compile(r"[!-~][ -~]{0,254}")
 _SEPARATORS = re.compile(r"[/\\]")
 _EXTENSION = re.compile(r"[a-z0-9]{1,16}")
@@ -39,6 +74,19 @@ def extension_of(filename: str) -> str:
     stem, _, extension = name.rpartition(".")
     extension = extension.lower()
     return extension if stem and _EXTENSION.fullmatch(extension) else ""
+
+
+def possible_extensions(filename: str, content_type: str | None, beginning: bytes) -> Iterator[str]:
+    """What kind of file it may be: by its name, by what the client says, by how it begins. The surest comes first.
+
+    Recorders in browsers send a `blob` without an extension, and pipes a file without a name.
+    """
+    named = extension_of(filename)
+    yield _ALIASES.get(named, named)
+    kind, _, subtype = (content_type or "").partition(";")[0].strip().lower().partition("/")
+    if kind in {"audio", "video"}:
+        yield _TYPES.get(subtype.removeprefix("x-"), "")
+    yield next((extension for pattern, extension in _BEGINNINGS if pattern.match(beginning)), "")
 
 
 def media_type(text: str | None) -> str | None:

@@ -7,6 +7,7 @@ from uuid import uuid4
 import msgspec
 
 from audio_text.domain.job import Job, JobStatus
+from audio_text.errors import RecordingTooLongError
 from audio_text.ports import AudioProbe, Resources
 from audio_text.services.choices import chosen_options
 from audio_text.services.uploads import UploadService
@@ -15,7 +16,10 @@ from audio_text.settings import Settings
 
 
 class Submission(msgspec.Struct, frozen=True, kw_only=True):
-    """What a client asks for: an upload, a model, and the options that differ from the settings' defaults."""
+    """What a client asks for: an upload, a model, and the options that differ from the settings' defaults.
+
+    A recording that is known to last more than `longest_seconds` is refused.
+    """
 
     filename: str
     url: str
@@ -23,6 +27,7 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True):
     options: dict[str, object] = {}
     description: str | None = None
     request_id: str | None = None
+    longest_seconds: float | None = None
 
 
 class SubmissionService:
@@ -40,7 +45,8 @@ class SubmissionService:
         """Check, store, commit, then enqueue; the job is safe once this returns.
 
         Raises UnknownModelError, ForeignUrlError, UploadMissingError, UploadTooLargeError, UnsupportedMediaError and
-        its kinds, InvalidRequestError for options, and TransientError when the store or the database is away.
+        its kinds, RecordingTooLongError, InvalidRequestError for options, and TransientError when the store or the
+        database is away.
         """
         model = submission.model or self._settings.job.default_model
         tier = self._settings.route(model)
@@ -50,6 +56,7 @@ class SubmissionService:
         stored = await self._store.stat(key)
         self._uploads.check_size(stored.size_bytes)
         facts = await self._probe.probe(partial(self._store.read_range, key), stored.size_bytes)
+        _check_length(facts.duration, submission.longest_seconds)
         now = datetime.now(UTC)
         job = Job(
             id=str(uuid4()),
@@ -71,3 +78,11 @@ class SubmissionService:
         await self._jobs.add(job)
         await wake(self._queue, job.tier, job)
         return job
+
+
+def _check_length(duration: float | None, longest: float | None) -> None:
+    """Refuse what is known to be too long; not every container says how long it is."""
+    if duration is not None and longest is not None and duration > longest:
+        raise RecordingTooLongError(
+            f"The recording lasts {duration:.0f} seconds; a request waits for the text of at most {longest:.0f}."
+        )

@@ -1,14 +1,36 @@
-"""Use case: hand out a place to upload a recording to."""
+"""Use cases of uploads: hand out a place to put a recording, or take one that comes with a request."""
+
+import hashlib
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Protocol
+
+import msgspec
+import structlog
 
 from audio_text.domain.keys import new_key
-from audio_text.domain.media import extension_of
-from audio_text.errors import EmptyAudioError, UnsupportedMediaError, UploadTooLargeError
+from audio_text.domain.media import BEGINNING_BYTES, extension_of, possible_extensions
+from audio_text.errors import EmptyAudioError, TransientError, UnsupportedMediaError, UploadTooLargeError
 from audio_text.ports import AudioStore, UploadTarget
 from audio_text.settings import UploadSettings
 
+log = structlog.get_logger(__name__)
+
+
+class Recording(msgspec.Struct, frozen=True, kw_only=True):
+    """A recording that came with a request and lies in the store; `sha256` is that of its bytes, in hexadecimal."""
+
+    key: str
+    url: str
+    filename: str
+    sha256: str
+
+
+class _Digest(Protocol):
+    def update(self, data: bytes, /) -> None: ...
+
 
 class UploadService:
-    """Presigned uploads, bound to what the client declared."""
+    """Presigned uploads, bound to what the client declared, and uploads that arrive here."""
 
     def __init__(self, *, store: AudioStore, settings: UploadSettings) -> None:
         self._store = store
@@ -29,6 +51,34 @@ class UploadService:
             expires_seconds=self._settings.expires_seconds,
         )
 
+    async def receive(self, *, filename: str, content_type: str | None, body: AsyncIterator[bytes]) -> Recording:
+        """Store a recording as it arrives, whole or not at all.
+
+        What its name does not tell of its kind, its type or its beginning may. Raises UnsupportedMediaError,
+        UploadTooLargeError, EmptyAudioError, StoreUnavailableError; errors of `body` pass through.
+        """
+        beginning = await _beginning(body)
+        if not beginning:
+            raise EmptyAudioError
+        extension = self._accepted_extension(filename, content_type, beginning)
+        digest = hashlib.sha256()
+        key = new_key(extension)
+        pieces = self._measured(beginning, body, digest)
+        await self._store.write(key, content_type=content_type or None, body=pieces)
+        return Recording(
+            key=key,
+            url=self._store.url_of(key),
+            filename=filename or f"recording.{extension}",
+            sha256=digest.hexdigest(),
+        )
+
+    async def discard(self, recording: Recording) -> None:
+        """Remove a recording that leads to no job; what cannot be removed now is left to the store's sweep."""
+        try:
+            await self._store.delete(recording.key)
+        except TransientError as error:
+            log.warning("audio_not_deleted", object_key=recording.key, error=error.detail)
+
     def check_extension(self, filename: str) -> str:
         """Return the lower-case extension. Raises UnsupportedMediaError when it is not accepted."""
         extension = extension_of(filename)
@@ -46,3 +96,33 @@ class UploadService:
             )
         if size_bytes == 0:
             raise EmptyAudioError
+
+    def _accepted_extension(self, filename: str, content_type: str | None, beginning: bytes) -> str:
+        for extension in possible_extensions(filename, content_type, beginning):
+            if extension in self._settings.extensions:
+                return extension
+        return self.check_extension(filename)
+
+    async def _measured(
+        self, beginning: bytes, rest: AsyncIterator[bytes], digest: _Digest
+    ) -> AsyncGenerator[bytes, None]:
+        """All of the pieces, digested. Raises UploadTooLargeError as soon as there are too many bytes."""
+        digest.update(beginning)
+        yield beginning
+        size = len(beginning)
+        async for piece in rest:
+            size += len(piece)
+            if size > self._settings.max_bytes:
+                raise UploadTooLargeError(
+                    f"The file is larger than {self._settings.max_bytes} bytes, the most that this service accepts."
+                )
+            digest.update(piece)
+            yield piece
+
+
+async def _beginning(body: AsyncIterator[bytes]) -> bytes:
+    """Enough of the first pieces to tell what it is; less when there is no more."""
+    beginning = b""
+    while len(beginning) < BEGINNING_BYTES and (piece := await anext(body, b"")):
+        beginning += piece
+    return beginning

@@ -24,7 +24,7 @@ class Role(StrEnum):
 
 _SHARED = frozenset({"job", "tiers", "models", "store", "disk", "s3", "database", "redis", "events", "log"})
 SECTIONS: Mapping[Role, frozenset[str]] = {
-    Role.api: _SHARED | {"api", "upload", "options", "mail"},
+    Role.api: _SHARED | {"api", "upload", "options", "mail", "openai"},
     Role.worker: _SHARED | {"engine", "worker"},
     Role.operator: _SHARED,
     Role.migrate: frozenset({"database", "log"}),
@@ -81,6 +81,9 @@ def _routing(settings: Settings, origin: OriginOf) -> Iterator[str]:
 
 def _submission(settings: Settings, origin: OriginOf) -> Iterator[str]:
     yield from _listed("job.default_model", settings.job.default_model, settings=settings, origin=origin)
+    for name, model in settings.openai.aliases.items():
+        if model:
+            yield from _listed(dotted(("openai", "aliases", name)), model, settings=settings, origin=origin)
     for extension in settings.upload.extensions:
         if extension_of(f"name.{extension}") != extension:
             yield (
