@@ -59,12 +59,12 @@ async def _open_store(settings: Settings) -> AsyncGenerator[AudioStore, None]:
             yield open_disk_store(settings)
         case StoreKind.s3:
             async with open_s3_store(
-                settings.s3,
+                msgspec.structs.replace(settings.s3, lifecycle_days=lifecycle_days(settings)),
                 access_key=settings.secrets.s3_access_key,
                 secret_key=settings.secrets.s3_secret_key,
-                orphan_days=settings.store.orphan_days,
                 cors_origins=settings.api.cors_origins,
                 temp_folder=temp_folder(settings),
+                reserve_bytes=settings.store.reserve_bytes,
             ) as store:
                 yield store
 
@@ -73,7 +73,14 @@ def open_disk_store(settings: Settings) -> DiskAudioStore:
     """The store of a single machine; its upload links point at this API."""
     base_url = settings.api.public_url or f"http://{settings.api.host}:{settings.api.port}"
     key = settings.secrets.disk_signing_key.encode()
-    return DiskAudioStore(Path(settings.disk.folder), base_url=base_url, signing_key=key)
+    return DiskAudioStore(
+        Path(settings.disk.folder), base_url=base_url, signing_key=key, reserve_bytes=settings.store.reserve_bytes
+    )
+
+
+def lifecycle_days(settings: Settings) -> int:
+    """At which age the bucket removes a recording by itself; 0, never, where some are kept as long as their jobs."""
+    return 0 if settings.job.keeps_audio_for_ever else settings.s3.lifecycle_days
 
 
 def temp_folder(settings: Settings) -> Path:

@@ -6,6 +6,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import httpx
 import pytest
+from msgspec.structs import replace
 
 from audio_text.adapters.disk_store import UPLOAD_PATH, DiskAudioStore
 from audio_text.adapters.s3_store import S3AudioStore, open_s3_store
@@ -198,11 +199,28 @@ class AudioStoreContract:
         await store.delete(key)
         assert not await is_there(store, key)
 
-    async def test_sweeping_leaves_what_may_still_be_wanted(self, store: AudioStore, put: Put) -> None:
+    async def test_objects_are_listed_by_their_age_and_may_be_deleted_meanwhile(
+        self, store: AudioStore, put: Put
+    ) -> None:
+        keys = {new_key("mp3") for _ in range(5)}
+        for key in keys:
+            assert await put(await link(store, key), DATA, "audio/mpeg")
+        assert not keys & {key async for page in store.list_older(seconds=3_600) for key in page}
+        listed: list[str] = []
+        async for page in store.list_older(seconds=-3_600):  # in an hour
+            listed += page
+            for key in keys & set(page):
+                await store.delete(key)
+        assert keys <= set(listed)
+        assert len(listed) == len(set(listed))
+        assert not keys & {key async for page in store.list_older(seconds=-3_600) for key in page}
+
+    async def test_nothing_is_abandoned_while_its_process_lives(self, store: AudioStore, put: Put) -> None:
         key = new_key("mp3")
-        await put(await link(store, key), DATA, "audio/mpeg")
-        assert await store.sweep(older_than_seconds=3_600) == 0
-        assert await is_there(store, key)
+        assert await put(await link(store, key), DATA, "audio/mpeg")
+        async with store.fetch(key) as path:
+            assert await store.remove_abandoned() == 0
+            assert path.read_bytes() == DATA
 
     async def test_a_store_may_be_prepared_again_and_by_many_at_once(self, store: AudioStore, put: Put) -> None:
         key = new_key("mp3")
@@ -269,12 +287,12 @@ class TestS3AudioStore(AudioStoreContract):
     @pytest.fixture
     async def store(self, s3_server: S3Server, temp_folder: Path) -> AsyncIterator[S3AudioStore]:
         async with open_s3_store(
-            s3_server.settings,
+            replace(s3_server.settings, lifecycle_days=1_000),
             access_key=s3_server.access_key,
             secret_key=s3_server.secret_key,
-            orphan_days=1_000,
             cors_origins=(ORIGIN,),
             temp_folder=temp_folder,
+            reserve_bytes=0,
         ) as store:
             await store.prepare()
             yield store

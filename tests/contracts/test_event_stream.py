@@ -126,6 +126,21 @@ async def test_a_follower_gets_what_is_published_after_it_came(harness: Harness,
         assert await take(subscription, 1) == [Published(event_id=event_id, update=last)]
 
 
+async def test_a_forgotten_log_is_gone_and_a_new_one_may_begin(harness: Harness, job_id: str) -> None:
+    stream = harness.streams[0]
+    ids = await publish_all(stream, job_id, 3)
+    other = f"{job_id}-other"
+    await publish_all(stream, other, 2)
+    await stream.forget([job_id, "nobody"])
+    await stream.forget([])
+    async with stream.follow(job_id, after=ids[0]) as subscription:
+        assert (subscription.position, subscription.is_continuous) == ("0-0", False)
+        await publish_all(stream, job_id, 2)
+        assert numbers(await take(subscription, 2)) == [1, 2]
+    async with stream.follow(other, after="0-0") as subscription:
+        assert numbers(await take(subscription, 2)) == [1, 2]
+
+
 async def test_an_empty_log_has_a_position_to_come_back_to(harness: Harness, job_id: str) -> None:
     stream = harness.streams[0]
     async with stream.follow(job_id) as subscription:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Collection
 from contextlib import asynccontextmanager, suppress
 
 from audio_text.adapters.event_log import START, EventId
@@ -94,6 +94,11 @@ class FakeEventStream:
         place = None if after is None else EventId.parse(after)
         await self.check()
         yield FakeSubscription(self.server, job_id, place)
+
+    async def forget(self, job_ids: Collection[str]) -> None:
+        await self.check()
+        for job_id in job_ids:
+            self.server.logs.pop(job_id, None)
 
     async def check(self) -> None:
         if self.server.is_down:

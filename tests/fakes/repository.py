@@ -9,13 +9,13 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec.structs import replace
 
-from audio_text.adapters.rows import RANKS, storable
-from audio_text.domain.blocks import WINDOW_SECONDS
-from audio_text.domain.job import AttemptEnd, AttemptRecord, Completed, Failed, Job, JobStatus, Retention
-from audio_text.domain.transcript import Segment, TranscriptChunk
-from audio_text.errors import DatabaseUnavailableError, JobNotFoundError, JobStateError, WorkerLostError
-from audio_text.ports import Again, Claim, Released
-from fakes.attempts import FakeAttempts
+from audio_text.domain.job import AttemptEnd, AttemptRecord, Job, JobStatus
+from audio_text.domain.transcript import Segment
+from audio_text.errors import JobNotFoundError, JobStateError
+from audio_text.ports import Again, Released
+from fakes.claims import FakeJobClaims
+from fakes.rows import RETRYABLE, UNFINISHED, age, end, storable_struct
+from fakes.upkeep import FakeJobUpkeep
 
 Row = TypeVar("Row", Job, Segment)
 UNFINISHED = (JobStatus.pending, JobStatus.processing)
@@ -260,109 +260,3 @@ class FakeJobRepository:
             return False
         self.overwrite(job_id, is_dead_letter=False)
         return True
-
-    async def end_exhausted(self, retries: Mapping[str, int]) -> list[Job]:
-        await self.check()
-        now = datetime.now(UTC)
-        error = WorkerLostError()
-        ended: list[Job] = []
-        for job in sorted(self.jobs.values(), key=_age):
-            is_lost = job.status is JobStatus.processing and job.lease_expires_at and job.lease_expires_at <= now
-            if is_lost and job.attempt > retries.get(job.tier, job.attempt):
-                self._attempts.end(job.id, LOST)
-                fields = {"error_code": error.code, "error_message": error.detail, "is_dead_letter": True}
-                ended.append(self._finish(job.id, status=JobStatus.failed, finished_at=now, **fields))
-        return ended
-
-    async def unannounced(self, *, seconds: float, limit: int) -> list[Job]:
-        await self.check()
-        latest = datetime.now(UTC) - timedelta(seconds=seconds)
-        jobs = sorted((self.jobs[job_id] for job_id in self._unannounced), key=_end)
-        return [job for job in jobs if job.finished_at and job.finished_at < latest][:limit]
-
-    async def mark_announced(self, job_ids: Sequence[str]) -> None:
-        await self.check()
-        self._unannounced.difference_update(job_ids)
-
-    async def delete_expired(self, *, limit: int) -> dict[str, str]:
-        await self.check()
-        expired = [
-            (job.expires_at, job.id) for job in self.jobs.values() if job.status not in UNFINISHED and _is_expired(job)
-        ]
-        deleted = [await self.delete(job_id) for _, job_id in sorted(expired)[:limit]]
-        return {job.id: job.object_key for job in deleted if job is not None}
-
-    async def needed_objects(self, keys: Collection[str], *, retention: Retention) -> set[str]:
-        await self.check()
-        return {
-            job.object_key for job in self.jobs.values() if job.object_key in keys and _needs_object(job, retention)
-        }
-
-    @asynccontextmanager
-    async def exclusively(self, purpose: str) -> AsyncGenerator[bool]:
-        await self.check()
-        if purpose in self._held:
-            yield False
-            return
-        self._held.add(purpose)
-        try:
-            yield True
-        finally:
-            self._held.discard(purpose)
-
-    async def check(self) -> None:
-        if self.is_down:
-            raise DatabaseUnavailableError
-
-    def overwrite(self, job_id: str, **fields: Any) -> Job:
-        """Put a job into any state, as another process might have done meanwhile."""
-        fields = {"update_date": datetime.now(UTC)} | fields
-        self.jobs[job_id] = _storable(replace(self.jobs[job_id], **fields))
-        return self.jobs[job_id]
-
-    async def _end(self, claim: Claim, reason: Released, **fields: Any) -> bool:
-        if not await self._write(claim):
-            return False
-        self._finish(claim.job_id, **fields)
-        self._attempts.end(claim.job_id, reason)
-        return True
-
-    def _finish(self, job_id: str, **fields: Any) -> Job:
-        self._unannounced.add(job_id)
-        now, seconds = fields.get("finished_at") or datetime.now(UTC), self.jobs[job_id].expires_in_seconds
-        expires_at = None if seconds is None else now + timedelta(seconds=seconds)
-        ended = {"lease_owner": None, "lease_expires_at": None, "finished_at": now, "expires_at": expires_at}
-        return self.overwrite(job_id, **(ended | fields))
-
-    async def _write(self, claim: Claim, **fields: Any) -> bool:
-        await self.check()
-        job = self.jobs.get(claim.job_id)
-        if job is None or job.claims != claim.token or job.status is not JobStatus.processing:
-            return False
-        self.overwrite(job.id, **fields)
-        return True
-
-
-def _age(job: Job) -> tuple[datetime, str]:
-    return job.creation_date, job.id
-
-
-def _end(job: Job) -> tuple[datetime, str]:
-    return job.finished_at or datetime.max.replace(tzinfo=UTC), job.id
-
-
-def _needs_object(job: Job, retention: Retention) -> bool:
-    if job.status in UNFINISHED:
-        return True
-    seconds = retention.completed_seconds if job.status is JobStatus.completed else retention.retryable_seconds
-    is_kept = seconds is None or not job.finished_at or job.finished_at > datetime.now(UTC) - timedelta(seconds=seconds)
-    return is_kept and not _is_expired(job)
-
-
-def _is_expired(job: Job) -> bool:
-    return job.expires_at is not None and job.expires_at <= datetime.now(UTC)
-
-
-def _storable(struct: Row) -> Row:
-    """Give what comes back of it from a table: texts there cannot hold everything."""
-    return msgspec.convert(storable(msgspec.to_builtins(struct)), type(struct))

@@ -34,19 +34,23 @@ class Link(msgspec.Struct, frozen=True):
 
 
 class FakeAudioStore:
-    """An AudioStore of bytes; `put` puts an object there without a link, `is_down` makes everything fail."""
+    """An AudioStore of bytes; `put` puts an object there without a link, `is_down` makes everything fail.
+
+    `written_at` is open to tests that need an object to be old.
+    """
 
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
         self.content_types: dict[str, str | None] = {}
         self.links: dict[str, Link] = {}
         self.is_down = False
-        self.is_old = False
+        self.written_at: dict[str, datetime] = {}
 
     def put(self, key: str, data: bytes, content_type: str | None = None) -> str:
         """Store an object; returns a URL that `key_of` understands."""
         self.objects[key] = data
         self.content_types[key] = content_type
+        self.written_at[key] = datetime.now(UTC)
         return f"{ADDRESS}{key}"
 
     def upload(self, url: str, data: bytes, content_type: str | None) -> None:
@@ -108,13 +112,17 @@ class FakeAudioStore:
     async def delete(self, key: str) -> None:
         self._answer()
         self.objects.pop(key, None)
+        self.written_at.pop(key, None)
 
-    async def sweep(self, *, older_than_seconds: float) -> int:
+    async def list_older(self, *, seconds: float) -> AsyncGenerator[list[str], None]:
         self._answer()
-        removed = len(self.objects) if self.is_old else 0
-        if self.is_old:
-            self.objects.clear()
-        return removed
+        oldest = datetime.now(UTC) - timedelta(seconds=seconds)
+        for key in [key for key, written_at in self.written_at.items() if written_at < oldest]:
+            yield [key]
+
+    async def remove_abandoned(self) -> int:
+        self._answer()
+        return 0
 
     async def check(self) -> None:
         self._answer()

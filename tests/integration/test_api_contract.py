@@ -173,6 +173,23 @@ async def test_options_of_a_job_are_kept_and_the_rest_are_the_defaults(api: Api)
     assert (options["clip_start_seconds"], options["clip_end_seconds"]) == (1.0, 2.5)
 
 
+async def test_a_job_that_is_to_expire_says_when_once_it_is_over(api: Api) -> None:
+    job = await api.submit("talk.wav", media.wav(), expires_in=3_600)
+    assert job["expires_at"] is None
+    job = (await api.client.post(f"/api/v1/job/{job['id']}/cancel")).raise_for_status().json()
+    finished_at, expires_at = (datetime.fromisoformat(job[name]) for name in ("finished_at", "expires_at"))
+    assert (expires_at - finished_at).total_seconds() == 3_600
+
+
+@pytest.mark.parametrize("wrong", [0, -1, "soon", 10**12])
+async def test_an_absurd_expiry_is_refused_by_name(api: Api, wrong: object) -> None:
+    url = await api.upload("talk.wav", media.wav())
+    body = {"filename": "talk.wav", "url": url, "expires_in": wrong}
+    answer = await api.client.post("/api/v1/job/transcribe", json=body)
+    assert answer.status_code == 400
+    assert "expires_in" in answer.json()["detail"]
+
+
 async def test_an_unknown_job_is_not_found_and_the_sentence_says_so(api: Api) -> None:
     for job_id in ("6d8b1f6e-0000-4000-8000-000000000000", "nonsense", "%00", "%ff", "a" * 300):
         answer = await api.client.get(f"/api/v1/job/status/{job_id}")

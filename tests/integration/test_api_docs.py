@@ -145,7 +145,9 @@ async def test_docs_can_be_switched_off(shared_api_settings: Settings) -> None:
 
 async def test_the_upload_route_exists_with_the_disk_store_only(shared_api_settings: Settings) -> None:
     settings = msgspec.convert(
-        msgspec.to_builtins(shared_api_settings) | {"store": {"kind": "s3", "orphan_days": 2}}, Settings
+        msgspec.to_builtins(shared_api_settings)
+        | {"store": msgspec.to_builtins(shared_api_settings.store) | {"kind": "s3"}},
+        Settings,
     )
     async with running(settings) as api:
         assert (await api.client.put("/api/v1/audio/upload/uploads/2b/x.wav", content=b"x")).status_code == 404

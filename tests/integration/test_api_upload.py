@@ -1,15 +1,17 @@
 """Uploads over a real network: large ones, refused ones, and those that stop on the way."""
 
 import asyncio
+import shutil
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 
 from audio_text.settings import Settings
-from services.api import ApiProcess, api_process
+from services.api import ApiProcess, api_process, in_one_task, running
 from services.waiting import until
 
 MEGABYTE = 1024 * 1024
@@ -68,6 +70,17 @@ async def test_the_reason_of_a_refusal_arrives_also_while_much_is_still_to_be_se
         assert answer.status_code == status
         assert "declared" in answer.json()["detail"]
     assert stored(server) == before
+
+
+async def test_an_upload_for_which_the_disk_has_no_room_is_answered_with_507(api_settings: Settings) -> None:
+    reserve = shutil.disk_usage(api_settings.disk.folder).total
+    full = msgspec.structs.replace(api_settings.store, reserve_bytes=reserve)
+    async with in_one_task(running(msgspec.structs.replace(api_settings, store=full))) as api:
+        answer = await api.client.put(await presigned(api.client, 4), content=b"data")
+    assert answer.status_code == 507
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert (answer.json()["code"], "disk" in answer.json()["detail"]) == ("disk_full", True)
+    assert answer.headers["retry-after"]
 
 
 async def test_an_altered_link_is_refused_whatever_is_sent_to_it(client: httpx.AsyncClient) -> None:

@@ -15,7 +15,7 @@ from piccolo.querystring import QueryString
 
 from audio_text.adapters.database import PooledEngine, open_database, vendor_errors
 from audio_text.adapters.repository import PiccoloJobRepository
-from audio_text.domain.job import AttemptEnd, Completed, Failed
+from audio_text.domain.job import AttemptEnd, Completed, Failed, Retention
 from audio_text.errors import AudioTextError, DatabaseUnavailableError
 from audio_text.ports import Again, Claim, Released
 from factories import make_chunk, make_job, make_segment
@@ -33,6 +33,7 @@ COMPLETED = Completed(
 )
 FAILED = Failed(error_code="c", error_message="m", processing_time_seconds=0.1)
 HANDED_BACK = Released(end=AttemptEnd.handed_back)
+RETENTION = Retention(completed_seconds=0.0, retryable_seconds=None)
 
 
 @pytest.fixture
@@ -232,9 +233,8 @@ async def test_every_method_is_one_statement(engine: PooledEngine, jobs: Piccolo
         "end_exhausted": lambda: jobs.end_exhausted({TIER: 1}),
         "unannounced": lambda: jobs.unannounced(seconds=1.0, limit=10),
         "mark_announced": lambda: jobs.mark_announced([job.id]),
-        "expired": lambda: jobs.expired(limit=10),
-        "needed_objects": lambda: jobs.needed_objects({job.object_key}),
-        "is_object_needed": lambda: jobs.is_object_needed("k", besides="x"),
+        "delete_expired": lambda: jobs.delete_expired(limit=10),
+        "needed_objects": lambda: jobs.needed_objects({job.object_key}, retention=RETENTION),
         "delete": lambda: jobs.delete(job.id),
         "check": jobs.check,
     }.items():

@@ -1,6 +1,6 @@
 import asyncio
 import os
-import resource
+import shutil
 import stat
 import tracemalloc
 from collections.abc import AsyncIterator
@@ -9,10 +9,11 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
-from audio_text.adapters.disk_store import UPLOAD_PATH, DiskAudioStore
+from audio_text.adapters.disk_store import DRAFT_PREFIX, UPLOAD_PATH, DiskAudioStore
 from audio_text.domain.keys import new_key
 from audio_text.errors import (
     ConfigurationError,
+    DiskFullError,
     StoreUnavailableError,
     UploadLinkError,
     UploadMismatchError,
@@ -20,6 +21,7 @@ from audio_text.errors import (
     UploadTooLargeError,
 )
 from audio_text.ports import StoredObject
+from services.disks import draft_of_another_process, small_disk
 
 MIB = 1024 * 1024
 
@@ -126,14 +128,29 @@ async def test_a_wrong_length_is_refused_before_anything_is_read(store: DiskAudi
         assert body.taken == 0
 
 
-async def test_a_full_disk_is_said_to_be_full_and_left_as_it_was(store: DiskAudioStore, tmp_path: Path) -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (MIB, hard))
-    try:
-        with pytest.raises(StoreUnavailableError, match="full"):
-            await upload(store, Body(bytes(MIB), times=3), 3 * MIB)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+async def test_a_disk_that_fills_up_is_said_to_be_full_and_left_as_it_was(
+    store: DiskAudioStore, tmp_path: Path
+) -> None:
+    with small_disk(tmp_path / "audio", 4 * MIB) as fill_up:
+
+        async def body() -> AsyncIterator[bytes]:
+            yield bytes(MIB)
+            fill_up()
+            for _ in range(5):
+                yield bytes(MIB)
+
+        with pytest.raises(DiskFullError, match=r"disk\.folder"):
+            await store.write(new_key("wav"), content_type=None, body=body())
+        assert [path.name for path in files(tmp_path) if path.name != "somebody-elses"] == []
+
+
+async def test_an_upload_for_which_there_is_no_room_is_refused_before_anything_is_read(tmp_path: Path) -> None:
+    beyond = shutil.disk_usage(tmp_path).total
+    store = DiskAudioStore(tmp_path, base_url="http://api.test", signing_key=b"a signing key", reserve_bytes=beyond)
+    body = Body(b"data")
+    with pytest.raises(DiskFullError):
+        await upload(store, body, 4)
+    assert body.taken == 0
     assert not files(tmp_path)
 
 
@@ -217,16 +234,41 @@ async def test_fetch_gives_the_stored_file_itself(store: DiskAudioStore, tmp_pat
     assert [path] == files(tmp_path)
 
 
-async def test_the_sweep_removes_what_is_old_and_nothing_else(store: DiskAudioStore, tmp_path: Path) -> None:
-    old, new = [await upload(store, Body(b"data"), 4) for _ in range(2)]
-    folder = tmp_path / "audio"
-    unfinished = (folder / old.key).parent / ".unfinished"
-    unfinished.touch()
-    for path in (folder / old.key, unfinished):
-        age_by_a_day(path)
-    assert await store.sweep(older_than_seconds=3_600) == 2
-    assert files(folder) == [folder / new.key]
-    assert await store.sweep(older_than_seconds=3_600) == 0
+async def test_only_recordings_that_are_old_are_listed(store: DiskAudioStore, tmp_path: Path) -> None:
+    assert [page async for page in store.list_older(seconds=-3_600)] == []
+    old, _ = [await upload(store, Body(b"data"), 4) for _ in range(2)]
+    folder = (tmp_path / "audio" / old.key).parent
+    for name in ("notes.txt", ".hidden"):
+        (folder / name).touch()
+        age_by_a_day(folder / name)
+    age_by_a_day(tmp_path / "audio" / old.key)
+    assert [page async for page in store.list_older(seconds=3_600)] == [[old.key]]
+
+
+async def test_a_store_that_is_away_lists_nothing(store: DiskAudioStore, tmp_path: Path) -> None:
+    await upload(store, Body(b"data"), 4)
+    (tmp_path / "audio").rename(tmp_path / "away")
+    assert [page async for page in store.list_older(seconds=-3_600)] == []
+    assert await store.remove_abandoned() == 0
+
+
+async def test_an_upload_to_a_process_that_was_killed_is_removed_and_one_that_goes_on_is_not(
+    store: DiskAudioStore, tmp_path: Path
+) -> None:
+    body = Body(bytes(MIB), hangs=True)
+    async with asyncio.TaskGroup() as group:
+        client = group.create_task(upload(store, body, 2 * MIB))
+        await body.is_drained.wait()
+        (unfinished,) = files(tmp_path)
+        with draft_of_another_process(unfinished.parent, DRAFT_PREFIX) as process:
+            assert len(files(tmp_path)) == 2
+            assert await store.remove_abandoned() == 0
+            process.kill()
+            process.wait()
+            assert await store.remove_abandoned() == 1
+        assert files(tmp_path) == [unfinished]
+        client.cancel()
+    assert await store.remove_abandoned() == 0
 
 
 def age_by_a_day(path: Path) -> None:

@@ -8,9 +8,8 @@ import pytest
 from audio_text.adapters.job_claims import CLAIM, COMPLETE, FAIL, RECORD, RELEASE
 from audio_text.adapters.job_table import ADD, ATTEMPTS, CANCEL, DEAD_LETTERS, GET, RECENT, RETRY, SEGMENTS
 from audio_text.adapters.job_upkeep import (
+    DELETE_EXPIRED,
     END_EXHAUSTED,
-    EXPIRED,
-    IS_OBJECT_NEEDED,
     MARK_ANNOUNCED,
     NEEDED_OBJECTS,
     UNANNOUNCED,
@@ -28,7 +27,7 @@ INSERT INTO transcription_job
 SELECT (jsonb_populate_record(model, jsonb_build_object(
     'id', gen_random_uuid(), 'object_key', gen_random_uuid(), 'creation_date', creation_date + number * interval '1 s',
     'tier', CASE number % 3 WHEN 0 THEN 'audio_large' ELSE tier END,
-    'priority', number % 5, 'finished_at', creation_date, 'expires_at', creation_date + number * interval '1 day',
+    'owner', 'owner ' || number % 100, 'priority', number % 3 - 1, 'finished_at', creation_date, 'expires_at', creation_date + number * interval '1 day',
     'is_dead_letter', number < 20, 'is_unannounced', number < 40,
     'status', CASE WHEN number < 50 THEN 'failed' WHEN number < 5000 THEN 'completed'
                    WHEN number < 5010 THEN 'processing' ELSE 'pending' END
@@ -41,8 +40,8 @@ SELECT id, number, number, 'w', now(), 0 FROM transcription_job, generate_series
 """
 """5,000 jobs that are over and 10,000 that wait."""
 
-SOME_MAY_BE_SORTED = {SEGMENTS, ATTEMPTS, END_EXHAUSTED, EXPIRED}
-"""The few of one job, or the few that are due."""
+SOME_MAY_BE_SORTED = {CLAIM, SEGMENTS, ATTEMPTS, END_EXHAUSTED, DELETE_EXPIRED}
+"""The oldest of each owner, the few of one job, or the few that are due."""
 
 
 @pytest.fixture(scope="module")
@@ -77,9 +76,8 @@ async def backlog(postgres_server: PostgresServer, migrated_database: str) -> As
         pytest.param(END_EXHAUSTED, "'{\"a\": 1}', 'c', 'm'", "transcription_job_running", id="exhausted"),
         pytest.param(UNANNOUNCED, "1, 100", "transcription_job_unannounced", id="unannounced"),
         pytest.param(MARK_ANNOUNCED, "'[\"x\"]'", "transcription_job_", id="announced"),
-        pytest.param(EXPIRED, "100", "transcription_job_expiry", id="expired"),
-        pytest.param(IS_OBJECT_NEEDED, "'k', 'x'", "transcription_job_needed", id="object"),
-        pytest.param(NEEDED_OBJECTS, "'[\"k\"]'", "transcription_job_needed", id="objects"),
+        pytest.param(DELETE_EXPIRED, "100", "transcription_job_expiry", id="expired"),
+        pytest.param(NEEDED_OBJECTS, "'[\"k\"]', NULL, 1", "transcription_job_recording", id="objects"),
     ],
 )
 @pytest.mark.parametrize("before", ["SELECT", "ANALYZE"], ids=["fresh", "analyzed"])

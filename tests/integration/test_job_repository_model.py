@@ -14,7 +14,18 @@ from msgspec.structs import replace
 
 from audio_text.adapters.database import PooledEngine, open_database
 from audio_text.adapters.repository import PiccoloJobRepository
-from audio_text.domain.job import LEGAL_TRANSITIONS, AttemptEnd, AttemptRecord, Completed, Failed, Job, JobStatus
+from audio_text.adapters.rows import RANKS
+from audio_text.domain.job import (
+    LEGAL_TRANSITIONS,
+    AttemptEnd,
+    AttemptRecord,
+    Completed,
+    Failed,
+    Job,
+    JobStatus,
+    Priority,
+    Retention,
+)
 from audio_text.domain.options import TranscriptionOptions
 from audio_text.errors import AudioTextError
 from audio_text.ports import Again, Claim, JobRepository, Released
@@ -28,8 +39,19 @@ SOON_SECONDS = 3_600.0
 MOST_JOBS = 3
 """Few, so that most moves meet a job that has a past."""
 
-PAST, FUTURE = START, datetime(2126, 1, 1, tzinfo=UTC)
-CLOCK_FIELDS = ("update_date", "available_at", "lease_expires_at", "started_at", "finished_at", "ended_at")
+RETENTIONS = [
+    Retention(completed_seconds=None, retryable_seconds=0),
+    Retention(completed_seconds=0, retryable_seconds=None),
+]
+CLOCK_FIELDS = (
+    "expires_at",
+    "update_date",
+    "available_at",
+    "lease_expires_at",
+    "started_at",
+    "finished_at",
+    "ended_at",
+)
 RELEASED = [
     Released(end=AttemptEnd.handed_back),
     Released(end=AttemptEnd.retried, error_code="c", error_message="m"),
@@ -62,10 +84,11 @@ class JobMachine(RuleBasedStateMachine):
     @rule(
         tier=st.sampled_from(TIERS),
         is_early=st.booleans(),
-        priority=st.integers(-1, 1),
-        expires_at=st.sampled_from([None, PAST, FUTURE]),
+        owner=st.sampled_from(OWNERS),
+        priority=st.sampled_from(Priority),
+        expires_in_seconds=st.sampled_from([None, 0, 3_600]),
     )
-    def add(self, tier: str, is_early: bool, priority: int, expires_at: datetime | None) -> None:  # noqa: FBT001 -- drawn by name
+    def add(self, *, tier: str, is_early: bool, owner: str | None, priority: Priority, **fields: Any) -> None:
         number = next(self._numbers)
         job = make_job(
             id=f"job-{number}",
@@ -73,7 +96,7 @@ class JobMachine(RuleBasedStateMachine):
             available_at=datetime.now(UTC) + timedelta(seconds=SOON_SECONDS) if is_early else None,
             creation_date=START + timedelta(seconds=number),
             priority=priority,
-            expires_at=expires_at,
+            **fields,
         )
         self._both(lambda jobs: jobs.add(job))
 
@@ -157,6 +180,11 @@ class JobMachine(RuleBasedStateMachine):
         job_id = self._a_job(data)
         self._both(lambda jobs: jobs.delete(job_id))
 
+    @precondition(lambda self: any(job.expires_at for job in self._fake.jobs.values()))
+    @rule(limit=st.integers(1, 2))
+    def delete_expired(self, limit: int) -> None:
+        self._both(lambda jobs: jobs.delete_expired(limit=limit))
+
     @precondition(lambda self: self._fake.jobs)
     @rule(data=st.data())
     def drop_dead_letter(self, data: st.DataObject) -> None:
@@ -179,12 +207,11 @@ class JobMachine(RuleBasedStateMachine):
         for job in jobs:
             self._both(lambda jobs, job_id=job.id: jobs.segments(job_id))
             self._both(lambda jobs, job_id=job.id: jobs.attempts(job_id))
-            self._both(lambda jobs, key=job.object_key: jobs.is_object_needed(key, besides="nobody"))
         self._both(lambda jobs: jobs.dead_letters(limit=1_000))
         self._both(lambda jobs: jobs.unannounced(seconds=0.0, limit=1_000))
-        self._both(lambda jobs: jobs.expired(limit=1_000))
         keys = [job.object_key for job in jobs]
-        self._both(lambda jobs: jobs.needed_objects(keys))
+        for retention in RETENTIONS:
+            self._both(lambda jobs, retention=retention: jobs.needed_objects(keys, retention=retention))
 
     @invariant()
     def every_move_is_legal(self) -> None:

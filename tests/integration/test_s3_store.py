@@ -1,8 +1,8 @@
 import asyncio
-import fcntl
 import json
 import os
-import resource
+import shutil
+import signal
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -16,18 +16,21 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
+from audio_text.adapters.s3_bucket import UNFINISHED_DAYS
 from audio_text.adapters.s3_client import CONFIG, s3_errors
 from audio_text.adapters.s3_store import DOWNLOAD_PREFIX, S3AudioStore, open_s3_store
 from audio_text.domain.keys import new_key
 from audio_text.errors import (
     AudioTextError,
     ConfigurationError,
+    DiskFullError,
     ForeignUrlError,
     StoreUnavailableError,
     UploadMissingError,
 )
 from audio_text.settings import S3Settings
 from factories import make_settings
+from services.disks import draft_of_another_process, small_disk
 from services.s3 import S3Server
 
 ORIGIN = "https://app.example"
@@ -41,9 +44,9 @@ def open_store(settings: S3Settings, temp_folder: Path, **changes: Any) -> Any:
     arguments: dict[str, Any] = {
         "access_key": "testkey",
         "secret_key": "testsecret0123456789",
-        "orphan_days": 1_000,
         "cors_origins": (ORIGIN,),
         "temp_folder": temp_folder,
+        "reserve_bytes": 0,
     }
     return open_s3_store(settings, **(arguments | changes))
 
@@ -51,7 +54,8 @@ def open_store(settings: S3Settings, temp_folder: Path, **changes: Any) -> Any:
 @pytest.fixture
 def settings(s3_server: S3Server) -> S3Settings:
     """A bucket that does not exist yet."""
-    return msgspec.structs.replace(s3_server.settings, bucket=f"bucket-{uuid4().hex[:12]}")
+    bucket = f"bucket-{uuid4().hex[:12]}"
+    return msgspec.structs.replace(s3_server.settings, bucket=bucket, lifecycle_days=1_000)
 
 
 @pytest.fixture
@@ -186,21 +190,32 @@ async def test_the_lifecycle_rule_stands_beside_others_and_follows_the_setting(
         await store.prepare()
         rules = await lifecycle(admin, settings.bucket)
         assert [rule["Expiration"]["Days"] for rule in rules] == [1_000]
-        assert rules[0]["AbortIncompleteMultipartUpload"]["DaysAfterInitiation"] == 1_000
+        assert rules[0]["AbortIncompleteMultipartUpload"]["DaysAfterInitiation"] == UNFINISHED_DAYS
         await admin.put_bucket_lifecycle_configuration(
             Bucket=settings.bucket, LifecycleConfiguration={"Rules": [*rules, foreign]}
         )
     for _ in range(2):
-        async with open_store(settings, tmp_path, orphan_days=3) as store:
+        async with open_store(msgspec.structs.replace(settings, lifecycle_days=3), tmp_path) as store:
             await store.prepare()
         rules = await lifecycle(admin, settings.bucket)
         assert sorted((rule["ID"], rule["Expiration"]["Days"]) for rule in rules) == [("audio-text", 3), ("theirs", 7)]
 
 
+async def test_a_bucket_may_be_told_to_remove_only_what_was_not_written_to_its_end(
+    settings: S3Settings, tmp_path: Path, admin: Admin
+) -> None:
+    for days in (1_000, 0, 0):
+        async with open_store(msgspec.structs.replace(settings, lifecycle_days=days), tmp_path) as store:
+            await store.prepare()
+    [rule] = await lifecycle(admin, settings.bucket)
+    assert "Expiration" not in rule
+    assert rule["AbortIncompleteMultipartUpload"]["DaysAfterInitiation"] == UNFINISHED_DAYS
+
+
 async def test_the_server_removes_orphans_by_itself(
     s3_server: S3Server, settings: S3Settings, tmp_path: Path, browser: httpx.AsyncClient, admin: Admin
 ) -> None:
-    async with open_store(settings, tmp_path, orphan_days=1) as store:
+    async with open_store(msgspec.structs.replace(settings, lifecycle_days=1), tmp_path) as store:
         await store.prepare()
         await admin.put_object(Bucket=settings.bucket, Key="theirs/file", Body=b"theirs")
         key = await upload(store, browser, b"forgotten")
@@ -328,29 +343,48 @@ async def test_a_full_temp_folder_is_said_to_be_full(
     store: S3AudioStore, browser: httpx.AsyncClient, tmp_path: Path
 ) -> None:
     key = await upload(store, browser, bytes(3 * MIB))
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (MIB, hard))
-    try:
-        with pytest.raises(StoreUnavailableError, match="full"):
-            await fetched_size(store, key)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with small_disk(tmp_path, 2 * MIB), pytest.raises(DiskFullError, match=r"worker\.temp_folder"):
+        await fetched_size(store, key)
     assert files(tmp_path) == []
 
 
-async def test_downloads_of_a_killed_process_are_removed_and_others_kept(settings: S3Settings, tmp_path: Path) -> None:
-    abandoned, in_use, newborn, foreign = (
-        tmp_path / name
-        for name in (f"{DOWNLOAD_PREFIX}1", f"{DOWNLOAD_PREFIX}2", f"{DOWNLOAD_PREFIX}3", "somebody-elses")
-    )
-    for path in (abandoned, in_use, newborn, foreign):
-        path.touch()
-    for path in (abandoned, in_use, foreign):
-        os.utime(path, (0, 0))
-    with in_use.open() as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        async with open_store(settings, tmp_path):
-            assert set(files(tmp_path)) == {in_use, newborn, foreign}
+async def test_a_disk_that_fills_up_during_a_download_is_said_to_be_full(
+    store: S3AudioStore, browser: httpx.AsyncClient, tmp_path: Path
+) -> None:
+    key = await upload(store, browser, bytes(64 * MIB))
+    with small_disk(tmp_path, 80 * MIB) as fill_up:
+        with pytest.raises(DiskFullError):
+            await asyncio.gather(fetched_size(store, key), once_it_began(tmp_path, fill_up))
+        assert [path.name for path in files(tmp_path) if path.name != "somebody-elses"] == []
+
+
+async def test_a_download_leaves_some_room_for_others(
+    settings: S3Settings, browser: httpx.AsyncClient, tmp_path: Path
+) -> None:
+    async with open_store(settings, tmp_path, reserve_bytes=shutil.disk_usage(tmp_path).total) as store:
+        await store.prepare()
+        key = await upload(store, browser, b"data")
+        with pytest.raises(DiskFullError):
+            await fetched_size(store, key)
+    assert files(tmp_path) == []
+
+
+async def test_the_download_of_a_killed_process_is_removed_and_that_of_a_frozen_one_kept(
+    store: S3AudioStore, tmp_path: Path
+) -> None:
+    (tmp_path / "somebody-elses").touch()
+    (tmp_path / f"{DOWNLOAD_PREFIX}link").symlink_to(tmp_path / "somebody-elses")
+    os.mkfifo(tmp_path / f"{DOWNLOAD_PREFIX}fifo")
+    others = set(files(tmp_path))
+    with draft_of_another_process(tmp_path, DOWNLOAD_PREFIX) as process:
+        process.send_signal(signal.SIGSTOP)
+        await store.remove_abandoned()
+        assert len(set(files(tmp_path)) - others) == 1
+        process.kill()
+        process.wait()
+        assert await store.remove_abandoned() == 1
+    assert set(files(tmp_path)) <= others
+    assert (tmp_path / "somebody-elses").exists()
 
 
 @pytest.mark.parametrize("wrong", [{"access_key": "nobody"}, {"secret_key": "wrong"}])

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from audio_text.domain.job import JobStatus
+from audio_text.domain.keys import new_key
 from audio_text.errors import EventsUnavailableError
 from audio_text.ports import Resources
 from audio_text.services.reconciliation import LOOK_SECONDS, MOST_ENDS, MOST_WAKE_UPS, PURPOSE, ReconciliationService
@@ -14,6 +15,7 @@ from fakes.events import FakeEventStream
 from fakes.queue import FakeJobQueue
 from fakes.repository import FakeJobRepository
 from fakes.store import FakeAudioStore
+from services.waiting import until
 
 LONG_AGO = datetime.now(UTC) - timedelta(minutes=1)
 
@@ -191,14 +193,19 @@ async def test_one_process_at_a_time_ends_jobs_for_others() -> None:
     assert len(await tell_ends(jobs, events)) == 2
 
 
-async def test_recordings_that_nobody_came_back_for_are_removed() -> None:
-    store = FakeAudioStore()
-    store.put("uploads/ab/abcdef.wav", b"forgotten")
-    store.is_old = True
+async def test_a_worker_that_starts_tidies_up() -> None:
+    jobs, store = FakeJobRepository(), FakeAudioStore()
+    job = make_job(status=JobStatus.completed, finished_at=LONG_AGO, expires_at=LONG_AGO)
+    await jobs.add(job)
+    store.put(job.object_key, b"audio")
+    forgotten = new_key("wav")
+    store.put(forgotten, b"forgotten")
+    store.written_at[forgotten] = LONG_AGO - timedelta(days=30)
 
-    await service(FakeJobRepository(), FakeJobQueue(), store).sweep_store()
-
-    assert store.objects == {}
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(service(jobs, FakeJobQueue(), store).run_forever())
+        await until(lambda: not jobs.jobs and not store.objects)
+        running.cancel()
 
 
 async def test_an_outage_only_postpones_the_work() -> None:

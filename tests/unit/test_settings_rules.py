@@ -56,6 +56,19 @@ def test_the_mail_password_is_demanded_once_there_is_a_mail_user() -> None:
     start(Role.worker, **(SECRETS | {"MAIL_USER": "me", "MAIL_PASSWORD": ""}))
 
 
+@pytest.mark.parametrize(
+    ("variable", "key"),
+    [("STORE_ORPHAN_DAYS", "store.orphan_days"), ("JOB_KEEP_FAILED_AUDIO_DAYS", "job.keep_failed_audio_days")],
+)
+@pytest.mark.parametrize("role", [Role.api, Role.worker])
+def test_the_bucket_may_not_remove_what_is_needed(role: Role, variable: str, key: str) -> None:
+    sentence = refusal(role, **{variable: "100", "S3_LIFECYCLE_DAYS": "100"})
+    assert f"must be far more than {key}, 100 (in AUDIO_TEXT_{variable})" in sentence
+    harmless = {"STORE_KIND": "disk"}, {"S3_LIFECYCLE_DAYS": "0"}, {"JOB_KEEP_AUDIO": "true"}
+    for change in (*harmless, {"S3_LIFECYCLE_DAYS": "101"}):
+        start(role, **(SECRETS | {variable: "100", "S3_LIFECYCLE_DAYS": "100"} | change))
+
+
 API_MISTAKES = {
     "JOB_DEFAULT_MODEL": ("bsae", 'job.default_model names "bsae" (in AUDIO_TEXT_JOB_DEFAULT_MODEL)'),
     "UPLOAD_EXTENSIONS": ("mp3,.WAV", 'upload.extensions has ".WAV"'),

@@ -97,6 +97,27 @@ async def test_a_job_stores_the_complete_options_it_runs_with() -> None:
 
 
 @pytest.mark.parametrize(
+    ("default", "asked", "expiry"), [(0, None, None), (60, None, 60), (60, 120, 120), (0, 1, 1), (60, 3_600, 3_600)]
+)
+async def test_a_job_expires_when_it_says_or_when_settings_say(
+    default: int, asked: int | None, expiry: int | None
+) -> None:
+    world = World(job__expires_seconds=default, job__max_expires_seconds=3_600)
+
+    job = await world.submit(await world.upload(media.wav()), expires_in=asked)
+
+    assert (job.expires_in_seconds, job.expires_at) == (expiry, None)
+
+
+async def test_a_job_may_not_ask_to_stay_longer_than_settings_allow() -> None:
+    world = World(job__max_expires_seconds=3_600)
+    url = await world.upload(media.wav())
+
+    with pytest.raises(InvalidRequestError, match=r"`expires_in`.* 3600"):
+        await world.submit(url, expires_in=3_601)
+
+
+@pytest.mark.parametrize(
     ("options", "named"),
     [
         ({"beam_size": 0}, "beam_size"),

@@ -3,16 +3,18 @@
 import asyncio
 import os
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Generator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 
-from audio_text.adapters.draft_file import FULL, DraftFile, draft_file
+from audio_text.adapters.draft_file import FULL, DraftFile, check_room, draft_file, in_thread, remove_abandoned
 from audio_text.domain.grants import UploadGrant
-from audio_text.domain.keys import is_key, key_behind
+from audio_text.domain.keys import UPLOAD_PREFIX, is_key, key_behind
 from audio_text.domain.media import media_type
 from audio_text.errors import (
+    DiskFullError,
     ForeignUrlError,
     StoreUnavailableError,
     UploadMismatchError,
@@ -27,23 +29,35 @@ UPLOAD_PATH = "/api/v1/audio/upload/"
 IDLE_SECONDS = 60.0
 """An upload from which nothing comes for so long is given up."""
 
-DRAFT_PREFIX = "."
+DRAFT_PREFIX = ".draft-"
 """What is still being written: no key has a name like that."""
+
+PAGE = 1_000
+"""Keys listed at a time."""
+
+T = TypeVar("T")
 
 
 class DiskAudioStore:
     """Recordings as files under `folder`.
 
     `base_url` is how clients reach the API; `signing_key` is the same in all its processes, and a process
-    that makes and takes no uploads (a worker) needs none.
+    that makes and takes no uploads (a worker) needs none. An upload leaves `reserve_bytes` of the disk free.
     """
 
     def __init__(
-        self, folder: Path, *, base_url: str, signing_key: bytes = b"", idle_seconds: float = IDLE_SECONDS
+        self,
+        folder: Path,
+        *,
+        base_url: str,
+        signing_key: bytes = b"",
+        reserve_bytes: int = 0,
+        idle_seconds: float = IDLE_SECONDS,
     ) -> None:
         self._folder = folder
         self._prefix = base_url.rstrip("/") + UPLOAD_PATH
         self._signing_key = signing_key
+        self._reserve_bytes = reserve_bytes
         self._idle_seconds = idle_seconds
 
     async def prepare(self) -> None:
@@ -95,15 +109,15 @@ class DiskAudioStore:
     ) -> StoredObject:
         """Take an upload: check its link, stream it to the disk, and let it appear whole or not at all.
 
-        Raises UploadLinkError, UploadMismatchError and UploadTooLargeError as soon as they are known, and
-        reads no further then; StoreUnavailableError, also for a full disk. Other errors of `body` pass through.
+        Raises UploadLinkError, UploadMismatchError, UploadTooLargeError and DiskFullError as soon as they are known,
+        and reads no further then; StoreUnavailableError. Other errors of `body` pass through.
         """
         grant = UploadGrant.from_query(key, query, signing_key=self._signing_key, now=time.time())
         if grant.content_type and content_type != grant.content_type:
             raise UploadMismatchError(f"This link takes an upload of type {grant.content_type} only.")
         if content_length is not None:
             _check_size(content_length, grant.size_bytes, is_whole=True)
-        async with self._new_file(key) as draft:
+        async with self._new_file(key, size_bytes=grant.size_bytes) as draft:
             await self._copy(body, draft, grant.size_bytes)
         return StoredObject(key=key, size_bytes=grant.size_bytes, content_type=None)
 
@@ -134,20 +148,30 @@ class DiskAudioStore:
         if not await asyncio.to_thread(os.access, self._folder, os.W_OK | os.X_OK):
             raise StoreUnavailableError
 
-    async def sweep(self, *, older_than_seconds: float) -> int:
-        """Delete every object and unfinished upload that nobody has written to for so long; how many there were.
+    async def list_older(self, *, seconds: float) -> AsyncGenerator[list[str], None]:
+        """Keys of the objects that were written longer ago, in pages of at most PAGE."""
+        oldest = time.time() - seconds
+        for folder in await self._in_thread(_folders, self._folder / UPLOAD_PREFIX):
+            names = await self._in_thread(_older, folder, oldest)
+            keys = [key for name in names if is_key(key := f"{UPLOAD_PREFIX}{folder.name}/{name}")]
+            for start in range(0, len(keys), PAGE):
+                yield keys[start : start + PAGE]
 
-        The safety net that a bucket's lifecycle rule is elsewhere.
-        """
+    async def remove_abandoned(self) -> int:
+        """Remove the uploads that processes left unfinished when they were killed; how many there were."""
+        return await self._in_thread(remove_abandoned, self._folder, f"{UPLOAD_PREFIX}*/{DRAFT_PREFIX}*")
+
+    async def _in_thread(self, call: Callable[..., T], *args: object) -> T:
         with self._disk_errors():
-            return await asyncio.to_thread(_sweep, self._folder, time.time() - older_than_seconds)
+            return await in_thread(call, *args)
 
     @asynccontextmanager
-    async def _new_file(self, key: str) -> AsyncGenerator[DraftFile]:
-        """A file to write, that appears under its key when the context ends well."""
+    async def _new_file(self, key: str, *, size_bytes: int = 0) -> AsyncGenerator[DraftFile]:
+        """A file to write, that appears under its key when the context ends well; `size_bytes` where that is known."""
         target = self._path(key)
         with self._disk_errors():
             await asyncio.to_thread(_make_parents, target)
+            await asyncio.to_thread(check_room, target.parent, size_bytes, reserve_bytes=self._reserve_bytes)
             async with draft_file(target.parent, prefix=DRAFT_PREFIX) as draft:
                 yield draft
                 await draft.publish(target)
@@ -182,7 +206,10 @@ class DiskAudioStore:
             raise (missing if self._folder.is_dir() else StoreUnavailableError) from error
         except OSError as error:
             if error.errno in FULL:
-                raise StoreUnavailableError("The disk of the audio store is full: try again later.") from error
+                raise DiskFullError(
+                    "The disk of the audio store is full: whoever runs this service has to free some of it, or give "
+                    "disk.folder a larger one."
+                ) from error
             raise StoreUnavailableError from error
 
 
@@ -205,11 +232,15 @@ def _read_range(path: Path, start: int, length: int) -> bytes:
         return file.read(max(0, length))
 
 
-def _sweep(folder: Path, oldest: float) -> int:
-    count = 0
-    for path in folder.rglob("*"):
-        with suppress(FileNotFoundError):
-            if path.is_file() and path.stat().st_mtime < oldest:
-                path.unlink()
-                count += 1
-    return count
+def _folders(folder: Path) -> list[Path]:
+    return [path for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []
+
+
+def _older(folder: Path, oldest: float) -> list[str]:
+    names: list[str] = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            with suppress(FileNotFoundError):
+                if entry.is_file(follow_symlinks=False) and entry.stat().st_mtime < oldest:
+                    names.append(entry.name)
+    return names

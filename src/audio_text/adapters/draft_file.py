@@ -4,8 +4,8 @@ import asyncio
 import errno
 import fcntl
 import os
+import shutil
 import tempfile
-import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -13,9 +13,6 @@ from typing import TypeVar
 
 WRITE_BYTES = 256 * 1024
 """A thread's errand costs about 0.1 ms: gather the network's small pieces first."""
-
-NEWBORN_SECONDS = 60.0
-"""A file is created a moment before it is locked."""
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
@@ -58,9 +55,11 @@ class DraftFile:
 
     def create(self) -> None:
         """Open it. Blocks."""
-        self._descriptor, name = tempfile.mkstemp(prefix=self._prefix, suffix=self._suffix, dir=self._folder)
-        self._path = Path(name)
-        fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        while self._descriptor is None:
+            self._descriptor, name = tempfile.mkstemp(prefix=self._prefix, suffix=self._suffix, dir=self._folder)
+            self._path = Path(name)
+            if not _is_locked(self._descriptor):  # before that it looks abandoned, and somebody was just removing it
+                self.discard()
 
     def discard(self) -> None:
         """Close it, and remove it unless it was published. Blocks: a large file takes a while to remove."""
@@ -103,16 +102,41 @@ async def draft_file(folder: Path, *, prefix: str, suffix: str = "") -> AsyncGen
         await in_thread(draft.discard)
 
 
-def remove_abandoned(folder: Path, *, prefix: str) -> int:
-    """Remove the drafts of processes that were killed, by their locks; returns how many. Blocks."""
-    count = 0
-    for path in folder.glob(f"{prefix}*"):
-        with suppress(OSError), path.open("rb") as file:
-            if time.time() - path.stat().st_mtime > NEWBORN_SECONDS:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+def check_room(folder: Path, size_bytes: int, *, reserve_bytes: int) -> None:
+    """Raise OSError (ENOSPC) when the disk of the folder cannot take so much and keep the reserve free. Blocks."""
+    disk = shutil.disk_usage(folder)
+    if disk.total and disk.free < size_bytes + reserve_bytes:  # some network file systems tell nothing
+        raise OSError(errno.ENOSPC, f"{disk.free} bytes are free")
+
+
+def remove_abandoned(folder: Path, pattern: str) -> int:
+    """Remove the drafts whose processes are gone; returns how many. Blocks.
+
+    The system drops a lock with its process, however that ends, and keeps it while the process is only frozen.
+    """
+    return sum(_remove_unlocked(path) for path in folder.glob(pattern))
+
+
+def _remove_unlocked(path: Path) -> bool:
+    with suppress(OSError):  # gone already, or somebody else's
+        # Anybody may put anything into the system's temp folder: follow no link, wait for no writer of a pipe.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        try:
+            if _is_locked(descriptor):
                 path.unlink()
-                count += 1
-    return count
+                return True
+        finally:
+            os.close(descriptor)
+    return False
+
+
+def _is_locked(descriptor: int) -> bool:
+    """Lock the file, unless somebody else has it; False also for a file that was removed before it was locked."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return os.fstat(descriptor).st_nlink > 0
 
 
 async def in_thread(call: Callable[..., T], *args: object) -> T:

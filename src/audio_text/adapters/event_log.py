@@ -1,7 +1,7 @@
 """The event logs in Redis: one stream per job, and one live stream for all of them."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from importlib.resources import files
 from typing import NamedTuple, Self, cast
 from uuid import uuid4
@@ -113,6 +113,12 @@ class RedisEventLog:
         except UNREADABLE as failure:
             raise StreamGapError from failure
         return events[:PAGE]
+
+    async def remove(self, job_ids: Collection[str]) -> None:
+        """Remove the logs of these jobs."""
+        if job_ids:
+            async with answering(EventsUnavailableError):
+                await self._client.unlink(*map(_key, job_ids))
 
 
 def decode(place: EventId, fields: Fields) -> Published:

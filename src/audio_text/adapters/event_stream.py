@@ -8,7 +8,7 @@ missing is read from the log. A slow follower keeps a bounded buffer and catches
 import asyncio
 import random
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import NoReturn
 
@@ -141,6 +141,10 @@ class RedisEventStream:
             yield subscription
         finally:
             self._reader.remove(subscription)
+
+    async def forget(self, job_ids: Collection[str]) -> None:
+        """Remove the logs of these jobs. Raises EventsUnavailableError within 2 seconds."""
+        await self._log.remove(job_ids)
 
     async def check(self) -> None:
         """Raise EventsUnavailableError unless the stream answers."""

@@ -7,7 +7,7 @@ from hashlib import blake2b
 from audio_text.adapters.database import vendor_errors
 from audio_text.adapters.rows import job_of, json_text
 from audio_text.adapters.statements import SELECTED, Statements
-from audio_text.domain.job import Job
+from audio_text.domain.job import Job, Retention
 from audio_text.errors import WorkerLostError
 
 OVERDUE = """
@@ -37,7 +37,8 @@ WITH exhausted AS (
 ), ended AS (
     UPDATE transcription_job AS job
     SET status = 'failed', error_code = {{}}, error_message = {{}}, is_dead_letter = true, is_unannounced = true,
-        lease_owner = NULL, lease_expires_at = NULL, finished_at = now(), update_date = now()
+        lease_owner = NULL, lease_expires_at = NULL, finished_at = now(), update_date = now(),
+        expires_at = now() + make_interval(secs => expires_in_seconds)
     FROM exhausted WHERE job.id = exhausted.id
     RETURNING job.*
 ), lost AS (
@@ -57,24 +58,27 @@ UPDATE transcription_job SET is_unannounced = false
 WHERE is_unannounced AND id IN (SELECT jsonb_array_elements_text({}::jsonb))
 """
 
-EXPIRED = f"""
-SELECT {SELECTED} FROM transcription_job
-WHERE status IN ('completed', 'failed', 'cancelled') AND expires_at <= now() ORDER BY expires_at, id LIMIT {{}}
-"""  # noqa: S608 -- our own column names
+# In one statement, so that a retry which comes meanwhile keeps its job: what it writes just now is skipped, and what it
+# wrote before no longer expires.
+DELETE_EXPIRED = """
+WITH expired AS MATERIALIZED (
+    SELECT id FROM transcription_job
+    WHERE status IN ('completed', 'failed', 'cancelled') AND expires_at <= now()
+    ORDER BY expires_at, id LIMIT {} FOR UPDATE SKIP LOCKED
+)
+DELETE FROM transcription_job AS job USING expired WHERE job.id = expired.id RETURNING job.id, job.object_key
+"""
 
 # The limit makes it one look into the index per key: the planner prefers to read all jobs that may need something.
+# Without a number of seconds there is no such date, and the recording is kept as long as the job.
 NEEDED_OBJECTS = """
 SELECT asked.object_key FROM jsonb_array_elements_text({}::jsonb) AS asked (object_key) CROSS JOIN LATERAL (
     SELECT FROM transcription_job AS job
-    WHERE job.object_key = asked.object_key AND status IN ('pending', 'processing', 'failed', 'cancelled')
-      AND (status IN ('pending', 'processing') OR expires_at IS NULL OR expires_at > now())
+    WHERE job.object_key = asked.object_key AND (
+        status IN ('pending', 'processing') OR COALESCE(expires_at > now(), true) AND COALESCE(finished_at > now() -
+            make_interval(secs => CASE status WHEN 'completed' THEN {}::float8 ELSE {}::float8 END), true)
+    )
     LIMIT 1
-) AS needed
-"""
-
-IS_OBJECT_NEEDED = """
-SELECT EXISTS (
-    SELECT FROM transcription_job WHERE object_key = {} AND id <> {} AND status IN ('pending', 'processing')
 ) AS needed
 """
 
@@ -114,19 +118,15 @@ class JobUpkeep(Statements):
         """Remember that the terminal events of these jobs are published."""
         await self._run(MARK_ANNOUNCED, json_text(list(job_ids)), repeatable=True)
 
-    async def expired(self, *, limit: int) -> list[Job]:
-        """Jobs that are over and whose expires_at has passed, the longest expired first."""
-        return [job_of(row) for row in await self._run(EXPIRED, limit, repeatable=True)]
+    async def delete_expired(self, *, limit: int) -> dict[str, str]:
+        """Remove jobs whose expires_at has passed, the longest expired first: their ids with their object keys."""
+        return {row["id"]: row["object_key"] for row in await self._run(DELETE_EXPIRED, limit)}
 
-    async def needed_objects(self, keys: Collection[str]) -> set[str]:
+    async def needed_objects(self, keys: Collection[str], *, retention: Retention) -> set[str]:
         """Those of the keys that some job may still need."""
-        rows = await self._run(NEEDED_OBJECTS, json_text(list(keys)), repeatable=True)
+        kept = (retention.completed_seconds, retention.retryable_seconds)
+        rows = await self._run(NEEDED_OBJECTS, json_text(list(keys)), *kept, repeatable=True)
         return {row["object_key"] for row in rows}
-
-    async def is_object_needed(self, object_key: str, *, besides: str) -> bool:
-        """Whether a job other than `besides` that is not over still needs this stored object."""
-        rows = await self._run(IS_OBJECT_NEEDED, object_key, besides, repeatable=True)
-        return rows[0]["needed"]
 
     async def check(self) -> None:
         """Raise DatabaseUnavailableError unless a query answers."""

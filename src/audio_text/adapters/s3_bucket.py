@@ -19,6 +19,9 @@ DEFAULT_REGION = "us-east-1"
 
 PREFLIGHT_SECONDS = 3_600
 
+UNFINISHED_DAYS = 1
+"""No upload takes so long: its process was killed."""
+
 OURS_ALREADY = frozenset({"BucketAlreadyOwnedByYou", "BucketAlreadyExists", "OperationAborted"})
 """Another process was faster."""
 
@@ -78,14 +81,13 @@ async def set_cors_rule(client: S3Client, bucket: str, *, origins: Sequence[str]
 
 
 async def set_lifecycle_rule(client: S3Client, bucket: str, *, days: int) -> None:
-    """Let the server delete uploads after so many days, finished or not."""
+    """Let the server delete recordings after so many days, with 0 never; and what was not written to its end."""
     ours = {
         "ID": RULE_ID,
         "Status": "Enabled",
         "Filter": {"Prefix": UPLOAD_PREFIX},
-        "Expiration": {"Days": days},
-        "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": days},
-    }
+        "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": UNFINISHED_DAYS},
+    } | ({"Expiration": {"Days": days}} if days else {})
     try:
         present = await _rules(client.get_bucket_lifecycle_configuration, bucket, "Rules")
         wanted = _replaced(present, ours)

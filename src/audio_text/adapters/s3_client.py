@@ -17,7 +17,7 @@ from botocore.exceptions import (  # pyright: ignore[reportMissingTypeStubs] -- 
 )
 
 from audio_text.adapters.draft_file import FULL
-from audio_text.errors import ConfigurationError, StoreUnavailableError, UploadMissingError
+from audio_text.errors import ConfigurationError, DiskFullError, StoreUnavailableError, UploadMissingError
 from audio_text.settings import S3Settings
 
 CONNECT_SECONDS, READ_SECONDS = 3, 10
@@ -73,6 +73,7 @@ class S3Client(Protocol):
     delete_bucket_cors: S3Operation
     get_bucket_lifecycle_configuration: S3Operation
     put_bucket_lifecycle_configuration: S3Operation
+    list_objects_v2: S3Operation
     head_object: S3Operation
     get_object: S3Operation
     put_object: S3Operation
@@ -157,7 +158,10 @@ def s3_errors(bucket: str) -> Generator[None]:
         raise StoreUnavailableError from error
     except OSError as error:  # TimeoutError is one
         if error.errno in FULL:
-            raise StoreUnavailableError("The disk for downloads is full: try again later.") from error
+            raise DiskFullError(
+                "The disk for downloads is full: whoever runs this service has to free some of it, or name a larger "
+                "one in worker.temp_folder."
+            ) from error
         raise StoreUnavailableError from error
 
 

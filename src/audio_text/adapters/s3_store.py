@@ -1,26 +1,22 @@
 """The audio store in a bucket of Amazon S3, or of a server that speaks its language."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
-from typing import cast
+from typing import Any, cast
 
-import structlog
 from botocore.exceptions import ClientError  # pyright: ignore[reportMissingTypeStubs] -- botocore ships none
 
-from audio_text.adapters.draft_file import DraftFile, draft_file, remove_abandoned
+from audio_text.adapters.draft_file import DraftFile, check_room, draft_file, in_thread, remove_abandoned
 from audio_text.adapters.s3_bucket import create_bucket, set_cors_rule, set_lifecycle_rule
 from audio_text.adapters.s3_client import S3Body, S3Client, S3Clients, code_of, open_clients, s3_answer, s3_errors
-from audio_text.adapters.s3_writing import write_object
-from audio_text.domain.keys import key_behind
+from audio_text.domain.keys import UPLOAD_PREFIX, is_key, key_behind
 from audio_text.domain.media import media_type
 from audio_text.errors import ForeignUrlError, StoreUnavailableError, UploadMissingError
 from audio_text.ports import StoredObject, UploadTarget
 from audio_text.settings import S3Settings
-
-log = structlog.get_logger(__name__)
 
 CHUNK_BYTES = 256 * 1024
 CHECK_SECONDS = 5.0
@@ -38,17 +34,18 @@ class S3AudioStore:
         clients: S3Clients,
         settings: S3Settings,
         *,
-        orphan_days: int,
         cors_origins: tuple[str, ...],
         temp_folder: Path,
+        reserve_bytes: int,
     ) -> None:
         self._client = clients.client
         self._presigner = clients.presigner
         self._bucket = settings.bucket
         self._region = settings.region
-        self._orphan_days = orphan_days
+        self._lifecycle_days = settings.lifecycle_days
         self._cors_origins = cors_origins
         self._temp_folder = temp_folder
+        self._reserve_bytes = reserve_bytes
         self._addresses = _addresses(clients, settings)
 
     async def prepare(self) -> None:
@@ -56,7 +53,7 @@ class S3AudioStore:
         async with s3_answer(self._bucket):
             await create_bucket(self._client, self._bucket, region=self._region)
             await set_cors_rule(self._client, self._bucket, origins=self._cors_origins)
-            await set_lifecycle_rule(self._client, self._bucket, days=self._orphan_days)
+            await set_lifecycle_rule(self._client, self._bucket, days=self._lifecycle_days)
 
     async def presign_upload(
         self, key: str, *, content_type: str | None, size_bytes: int, expires_seconds: int
@@ -116,7 +113,7 @@ class S3AudioStore:
 
     @asynccontextmanager
     async def fetch(self, key: str) -> AsyncGenerator[Path, None]:
-        """A copy in the temp folder, removed when the context closes. Raises UploadMissingError."""
+        """A copy in the temp folder, removed when the context closes. Raises UploadMissingError, DiskFullError."""
         async with AsyncExitStack() as stack:
             with s3_errors(self._bucket):
                 suffix = PurePosixPath(key).suffix
@@ -132,9 +129,21 @@ class S3AudioStore:
             async with s3_answer(self._bucket):
                 await self._client.delete_object(Bucket=self._bucket, Key=key)
 
-    async def sweep(self, *, older_than_seconds: float) -> int:  # noqa: ARG002 -- the rule that prepare() sets has it
-        """Do nothing: the bucket's lifecycle rule removes what is old."""
-        return 0
+    async def list_older(self, *, seconds: float) -> AsyncGenerator[list[str], None]:
+        """Keys of the objects that were written longer ago, in pages as the server has them: at most 1,000."""
+        oldest = datetime.now(UTC) - timedelta(seconds=seconds)
+        place: dict[str, object] | None = {}
+        while place is not None:
+            async with s3_answer(self._bucket):
+                page = await self._client.list_objects_v2(Bucket=self._bucket, Prefix=UPLOAD_PREFIX, **place)
+            found = cast("list[Mapping[str, Any]]", page.get("Contents", []))
+            yield [entry["Key"] for entry in found if entry["LastModified"] < oldest and is_key(entry["Key"])]
+            place = {"ContinuationToken": page["NextContinuationToken"]} if page["IsTruncated"] else None
+
+    async def remove_abandoned(self) -> int:
+        """Remove the downloads that processes left behind when they were killed; how many there were."""
+        with s3_errors(self._bucket):
+            return await in_thread(remove_abandoned, self._temp_folder, f"{DOWNLOAD_PREFIX}*")
 
     async def check(self) -> None:
         """Raise StoreUnavailableError unless the bucket answers."""
@@ -148,6 +157,9 @@ class S3AudioStore:
         answer = await self._client.get_object(Bucket=self._bucket, Key=key)
         body = cast("S3Body", answer["Body"])
         try:
+            await asyncio.to_thread(
+                check_room, self._temp_folder, answer["ContentLength"], reserve_bytes=self._reserve_bytes
+            )
             async for chunk in body.iter_chunks(CHUNK_BYTES):
                 await draft.append(chunk)
         finally:
@@ -161,20 +173,17 @@ async def open_s3_store(
     *,
     access_key: str,
     secret_key: str,
-    orphan_days: int,
     cors_origins: tuple[str, ...],
     temp_folder: Path,
+    reserve_bytes: int,
 ) -> AsyncGenerator[S3AudioStore, None]:
     """Open the store of one process: one session, one client; the server need not be up.
 
-    Downloads that a killed process left in the temp folder are removed. Raises ConfigurationError.
+    Downloads go to `temp_folder`, and leave `reserve_bytes` of its disk free.
     """
-    removed = await asyncio.to_thread(remove_abandoned, temp_folder, prefix=DOWNLOAD_PREFIX)
-    if removed:
-        log.info("abandoned_downloads_removed", count=removed)
     async with open_clients(settings, access_key=access_key, secret_key=secret_key) as clients:
         yield S3AudioStore(
-            clients, settings, orphan_days=orphan_days, cors_origins=cors_origins, temp_folder=temp_folder
+            clients, settings, cors_origins=cors_origins, temp_folder=temp_folder, reserve_bytes=reserve_bytes
         )
 
 

@@ -11,6 +11,7 @@ from audio_text.api.dependencies import GivenServices
 from audio_text.api.dto import UploadAnswer, UploadRequest
 from audio_text.api.problems import documented
 from audio_text.errors import (
+    DiskFullError,
     EmptyAudioError,
     InvalidRequestError,
     StoreUnavailableError,
@@ -72,7 +73,9 @@ async def presign_by_query(
     status_code=200,
     summary="Upload a file",
     response_description="The file is stored.",
-    responses=documented(UploadMismatchError, UploadLinkError, UploadTooLargeError, StoreUnavailableError),
+    responses=documented(
+        UploadMismatchError, UploadLinkError, UploadTooLargeError, StoreUnavailableError, DiskFullError
+    ),
     request_max_body_size=None,
     tags=["audio"],
 )

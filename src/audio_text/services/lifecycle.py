@@ -6,10 +6,11 @@ import structlog
 
 from audio_text.domain.events import JobUpdate
 from audio_text.domain.job import AttemptRecord, Job, JobStatus
-from audio_text.errors import JobNotFoundError, TransientError, UploadMissingError
+from audio_text.errors import JobNotFoundError, UploadMissingError
 from audio_text.ports import Again, Resources
 from audio_text.services.announcement import Announcer
 from audio_text.services.choices import chosen_options
+from audio_text.services.storage import StorageService
 from audio_text.services.waking import wake
 from audio_text.settings import Settings
 
@@ -25,6 +26,7 @@ class LifecycleService:
         self._jobs = resources.jobs
         self._store = resources.store
         self._queue = resources.queue
+        self._storage = StorageService(resources, settings=settings)
         self._announcer = Announcer(jobs=resources.jobs, events=resources.events)
         self._settings = settings
 
@@ -90,7 +92,7 @@ class LifecycleService:
         if not job.status.is_terminal:
             # Followers look at the row, and find that it is gone.
             await self._announcer.tell(JobUpdate(job_id=job.id, status=JobStatus.cancelled, progress=job.progress))
-        await self._drop_recording(job)
+        await self._storage.clear({job.id: job.object_key})
 
     async def _check_recording(self, job: Job) -> None:
         try:
@@ -99,14 +101,6 @@ class LifecycleService:
             raise UploadMissingError(
                 "The recording of this job is no longer stored: upload it again and submit a new job."
             ) from error
-
-    async def _drop_recording(self, job: Job) -> None:
-        # The row is gone already; what cannot be removed now is left to the sweep of the store.
-        try:
-            if not await self._jobs.needed_objects([job.object_key]):
-                await self._store.delete(job.object_key)
-        except TransientError as error:
-            log.warning("audio_not_deleted", object_key=job.object_key, error=error.detail)
 
     async def _tell(self, job: Job) -> None:
         await self._announcer.tell(JobUpdate(job_id=job.id, status=job.status, progress=job.progress))

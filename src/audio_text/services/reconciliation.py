@@ -11,6 +11,7 @@ from audio_text.domain.job import Job
 from audio_text.errors import TransientError
 from audio_text.ports import Resources
 from audio_text.services.announcement import Announcer
+from audio_text.services.storage import StorageService
 from audio_text.services.waking import wake
 from audio_text.settings import Settings
 
@@ -37,10 +38,11 @@ MOST_ENDS = 100
 PURPOSE = "reconciliation"
 """The lock that only one process of all holds while it ends jobs for workers that cannot."""
 
-SWEEPS_PER_DAY = 24
-"""How often each worker process has the store remove what was left behind."""
+TIDY_SECONDS = 60.0
+"""How often each worker process looks for jobs that have expired, and for files of dead processes on its machine."""
 
-SECONDS_PER_DAY = 86_400
+SWEEP_SECONDS = 6 * 3_600.0
+"""How often it looks through the whole store: that costs a request per thousand recordings, and nothing is urgent."""
 
 
 class ReconciliationService:
@@ -49,16 +51,18 @@ class ReconciliationService:
     def __init__(self, resources: Resources, *, settings: Settings) -> None:
         self._jobs = resources.jobs
         self._queue = resources.queue
-        self._store = resources.store
+        self._storage = StorageService(resources, settings=settings)
         self._announcer = Announcer(jobs=resources.jobs, events=resources.events)
         self._settings = settings
 
     async def run_forever(self) -> None:
-        """Look every few seconds, and sweep the store now and every hour."""
+        """Look every few seconds, tidy up every minute, and sweep the store now and every few hours."""
         async with asyncio.TaskGroup() as group:
             group.create_task(_every(LOOK_SECONDS, self._restore_wake_ups_in_time))
             group.create_task(_every(LOOK_SECONDS, self.tell_ends))
-            group.create_task(_every(SECONDS_PER_DAY / SWEEPS_PER_DAY, self.sweep_store))
+            group.create_task(_every(TIDY_SECONDS, self._storage.delete_expired))
+            group.create_task(_every(TIDY_SECONDS, self._storage.remove_abandoned))
+            group.create_task(_every(SWEEP_SECONDS, self._storage.sweep))
 
     async def relieve(self, owner: str) -> None:
         """Have the jobs of a dead worker process claimed at once; what goes wrong is left to their leases."""
@@ -108,12 +112,6 @@ class ReconciliationService:
     async def _publish(self, ended: Sequence[Job]) -> None:
         for job in ended:
             await self._announcer.publish(JobUpdate(job_id=job.id, status=job.status, progress=job.progress))
-
-    async def sweep_store(self) -> None:
-        """Remove recordings that nobody came back for. Raises StoreUnavailableError."""
-        removed = await self._store.sweep(older_than_seconds=self._settings.store.orphan_days * SECONDS_PER_DAY)
-        if removed:
-            log.info("orphans_removed", count=removed)
 
 
 async def _every(seconds: float, work: Callable[[], Awaitable[float | None]]) -> None:

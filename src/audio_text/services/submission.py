@@ -8,6 +8,7 @@ import msgspec
 
 from audio_text.domain.job import Job, JobStatus
 from audio_text.errors import RecordingTooLongError
+from audio_text.errors import InvalidRequestError
 from audio_text.ports import AudioProbe, Resources
 from audio_text.services.choices import chosen_options
 from audio_text.services.uploads import UploadService
@@ -18,7 +19,7 @@ from audio_text.settings import Settings
 class Submission(msgspec.Struct, frozen=True, kw_only=True):
     """What a client asks for: an upload, a model, and the options that differ from the settings' defaults.
 
-    A recording that is known to last more than `longest_seconds` is refused.
+    `expires_in`: seconds from the job's end until it is removed.
     """
 
     filename: str
@@ -26,6 +27,7 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True):
     model: str | None = None
     options: dict[str, object] = {}
     description: str | None = None
+    expires_in: int | None = None
     request_id: str | None = None
     longest_seconds: float | None = None
 
@@ -45,12 +47,13 @@ class SubmissionService:
         """Check, store, commit, then enqueue; the job is safe once this returns.
 
         Raises UnknownModelError, ForeignUrlError, UploadMissingError, UploadTooLargeError, UnsupportedMediaError and
-        its kinds, RecordingTooLongError, InvalidRequestError for options, and TransientError when the store or the
-        database is away.
+        its kinds, InvalidRequestError for options and expires_in, and TransientError when the
+        store or the database is away.
         """
         model = submission.model or self._settings.job.default_model
         tier = self._settings.route(model)
         options = chosen_options(self._settings.options, submission.options)
+        expires_in_seconds = self._expiry(submission.expires_in)
         key = self._store.key_of(submission.url)
         self._uploads.check_extension(key)
         stored = await self._store.stat(key)
@@ -71,6 +74,7 @@ class SubmissionService:
             options=options,
             description=submission.description,
             request_id=submission.request_id,
+            expires_in_seconds=expires_in_seconds,
             duration=facts.duration,
             creation_date=now,
             update_date=now,
@@ -79,10 +83,11 @@ class SubmissionService:
         await wake(self._queue, job.tier, job)
         return job
 
-
-def _check_length(duration: float | None, longest: float | None) -> None:
-    """Refuse what is known to be too long; not every container says how long it is."""
-    if duration is not None and longest is not None and duration > longest:
-        raise RecordingTooLongError(
-            f"The recording lasts {duration:.0f} seconds; a request waits for the text of at most {longest:.0f}."
-        )
+    def _expiry(self, expires_in: int | None) -> int | None:
+        """How many seconds after its end the job is removed; None: never. Raises InvalidRequestError."""
+        longest = self._settings.job.max_expires_seconds
+        if expires_in is None:
+            return self._settings.job.expires_seconds or None
+        if expires_in > longest:
+            raise InvalidRequestError(f"`expires_in` is {expires_in} seconds; this service allows at most {longest}.")
+        return expires_in

@@ -42,6 +42,7 @@ def problems(settings: Settings, role: Role, origin: OriginOf) -> Iterator[str]:
         yield _larger("database.pool_min", "database.pool_max", origin)
     if role in _SERVING:
         yield from _routing(settings, origin)
+        yield from _keeping(settings, origin)
     if role is Role.api:
         yield from _submission(settings, origin)
     if role is Role.worker:
@@ -76,6 +77,22 @@ def _routing(settings: Settings, origin: OriginOf) -> Iterator[str]:
             yield (
                 f'{key} is "{model.tier}" ({origin(key)}), but there is no such tier: '
                 f"allowed are {', '.join(settings.tiers)}.{suggestion(model.tier, settings.tiers)}"
+            )
+
+
+def _keeping(settings: Settings, origin: OriginOf) -> Iterator[str]:
+    days = settings.s3.lifecycle_days
+    if settings.store.kind is not StoreKind.s3 or settings.job.keeps_audio_for_ever or not days:
+        return
+    needed = {
+        "store.orphan_days": settings.store.orphan_days,
+        "job.keep_failed_audio_days": settings.job.keep_failed_audio_days,
+    }
+    for key, longest in needed.items():
+        if days <= longest:
+            yield (
+                f"s3.lifecycle_days is {days} ({origin('s3.lifecycle_days')}): it must be far more than {key}, "
+                f"{longest} ({origin(key)}), or 0, or the bucket removes recordings that are still needed."
             )
 
 
