@@ -383,6 +383,8 @@ class ResumePoint(msgspec.Struct, frozen=True, kw_only=True):
     """Where an earlier attempt stopped: continue at `position` seconds with these facts and segments behind.
 
     `position` is in the time of the recording, as the segments' times are, also when only a clip is wanted.
+    `block_start`, in the same time, is where the block began that was being decoded (None: not known): blocks then end
+    where they would have ended without the break.
     `previous_tokens` are those that `domain.blocks.prompt_tokens` finds in the segments.
     """
 
@@ -392,6 +394,7 @@ class ResumePoint(msgspec.Struct, frozen=True, kw_only=True):
     language: str | None
     language_probability: float | None
     previous_tokens: Sequence[int] = ()
+    block_start: float | None = None
 
 
 class Engine(Protocol):

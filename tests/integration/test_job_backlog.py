@@ -59,6 +59,7 @@ async def backlog(postgres_server: PostgresServer, migrated_database: str) -> As
     ("statement", "parameters", "index"),
     [
         pytest.param(CLAIM, "'audio_small', 'audio_small', 'w', 60", "transcription_job_turn", id="claim"),
+        pytest.param(CLAIM, "'audio_small', 'audio_small', 'w', 60", "transcription_job_share", id="claim's share"),
         pytest.param(GET, "'x'", "transcription_job_pkey", id="get"),
         pytest.param(RECENT, "NULL, NULL, NULL, NULL, 100", "transcription_job_newest", id="recent"),
         pytest.param(RECENT, f"'{NOW}', 'x', NULL, NULL, 100", "transcription_job_newest", id="page"),
@@ -72,7 +73,7 @@ async def backlog(postgres_server: PostgresServer, migrated_database: str) -> As
         pytest.param(RELEASE, "1, 1, 'x', 1, 'e', 'c', 'm'", "transcription_attempt_claim", id="release"),
         pytest.param(CANCEL, "'x'", "transcription_job_pkey", id="cancel"),
         pytest.param(RETRY, "NULL, NULL, '{}', 'x'", "transcription_segment_position", id="retry"),
-        pytest.param(DEAD_LETTERS, "100", "transcription_job_dead_letter", id="dead letters"),
+        pytest.param(DEAD_LETTERS, "NULL, NULL, 100", "transcription_job_dead_letter", id="dead letters"),
         pytest.param(END_EXHAUSTED, "'{\"a\": 1}', 'c', 'm'", "transcription_job_running", id="exhausted"),
         pytest.param(UNANNOUNCED, "1, 100", "transcription_job_unannounced", id="unannounced"),
         pytest.param(MARK_ANNOUNCED, "'[\"x\"]'", "transcription_job_", id="announced"),

@@ -53,7 +53,7 @@ WHERE id = {} AND claims = {} AND status = 'processing' RETURNING id
 RECORD = """
 WITH owned AS (
     UPDATE transcription_job
-    SET progress = {}, position = {}, duration = {}, duration_after_vad = {},
+    SET progress = {}, position = {}, block_start = {}, duration = {}, duration_after_vad = {},
         language = {}, language_probability = {}, device = {}, compute_type = {}, update_date = now()
     WHERE id = {} AND claims = {} AND status = 'processing'
     RETURNING id
@@ -133,7 +133,7 @@ class JobClaims(Statements):
 
     async def record(self, claim: Claim, chunk: TranscriptChunk) -> bool:
         """Store a chunk; its segments replace those from its first on."""
-        audio = (chunk.progress, chunk.position, chunk.duration, chunk.duration_after_vad)
+        audio = (chunk.progress, chunk.position, chunk.block_start, chunk.duration, chunk.duration_after_vad)
         news = (*audio, chunk.language, chunk.language_probability, chunk.device, chunk.compute_type)
         last = chunk.segments[-1].id if chunk.segments else None
         segments = json_text(chunk.segments)

@@ -85,6 +85,7 @@ WITH asked AS (
         whisper_model = wanted.whisper_model, tier = wanted.tier, options = wanted.options,
         progress = CASE WHEN is_new THEN 0 ELSE progress END,
         position = CASE WHEN is_new THEN 0 ELSE position END,
+        block_start = CASE WHEN is_new THEN NULL ELSE block_start END,
         device = CASE WHEN is_new THEN NULL ELSE device END,
         compute_type = CASE WHEN is_new THEN NULL ELSE compute_type END,
         duration = CASE WHEN is_new THEN NULL ELSE duration END,

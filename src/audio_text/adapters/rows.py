@@ -6,13 +6,18 @@ from typing import Any, cast
 
 import msgspec
 
-from audio_text.domain.job import AttemptRecord, Job
+from audio_text.domain.job import AttemptRecord, Job, Priority
 from audio_text.domain.transcript import Segment
 
 UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 """What a Python text may hold and a PostgreSQL text may not: NUL, and halves of surrogate pairs."""
 
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+
+RANKS = {Priority.low: -1, Priority.normal: 0, Priority.high: 1}
+"""Priorities as numbers, so that an index has them in their order."""
+
+PRIORITIES = {rank: priority for priority, rank in RANKS.items()}
 
 
 def storable(value: object) -> object:
@@ -33,14 +38,14 @@ def json_text(value: object) -> str:
 
 def job_parameters(job: Job) -> list[object]:
     """Give the values of a job's columns, in the order of its fields."""
-    return list(
-        (msgspec.structs.asdict(job) | {"status": job.status.value, "options": json_text(job.options)}).values()
-    )
+    stored = {"status": job.status.value, "priority": RANKS[job.priority], "options": json_text(job.options)}
+    return list((msgspec.structs.asdict(job) | stored).values())
 
 
 def job_of(row: Mapping[str, Any]) -> Job:
     """Read a row of transcription_job."""
-    return msgspec.convert({**row, "options": _decoded(row["options"])}, Job)
+    read = {"priority": PRIORITIES[row["priority"]], "options": _decoded(row["options"])}
+    return msgspec.convert({**row, **read}, Job)
 
 
 def segments_of(rows: Iterable[Mapping[str, Any]]) -> list[Segment]:

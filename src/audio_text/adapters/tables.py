@@ -67,6 +67,7 @@ class TranscriptionJob(Table, tablename="transcription_job"):
     attempt = Integer(default=0)
     claims = Integer(default=0)
     position = DoublePrecision(default=0.0)
+    block_start = DoublePrecision(default=None, null=True)
     recomputed_seconds = DoublePrecision(default=0.0)
     device = Varchar(length=None, default=None, null=True)
     compute_type = Varchar(length=None, default=None, null=True)

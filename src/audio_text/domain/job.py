@@ -49,7 +49,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     of the newest; `attempt` counts only those that were spent, not those that a stopping worker gave back.
     `owner` is who submitted it, None where nobody has a name; workers serve owners in turn.
     `position`: seconds of audio (of the clip, when only a clip is wanted) that are done and stored, where the next
-    attempt goes on. `recomputed_seconds`: audio that was decoded again after crashes, at most: a lost attempt counts
+    attempt goes on; `block_start`, in seconds of the recording: where the block began that this lies in.
+    `recomputed_seconds`: audio that was decoded again after crashes, at most: a lost attempt counts
     as the one window beyond `position` that it may have decoded. `device` and `compute_type` are those that the
     newest segments were made with. `expires_at` is set when the job ends, `expires_in_seconds` later, and only where
     that is given: then all of it goes.
@@ -74,6 +75,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int = 0
     claims: int = 0
     position: float = 0.0
+    block_start: float | None = None
     recomputed_seconds: float = 0.0
     device: str | None = None
     compute_type: str | None = None

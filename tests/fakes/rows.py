@@ -1,0 +1,65 @@
+"""The rows that the parts of the fake repository share."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec.structs import replace
+
+from audio_text.adapters.rows import storable
+from audio_text.domain.job import AttemptEnd, Job, JobStatus
+from audio_text.domain.transcript import Segment
+from audio_text.errors import DatabaseUnavailableError
+from audio_text.ports import Released
+from fakes.attempts import FakeAttempts
+
+Row = TypeVar("Row", Job, Segment)
+UNFINISHED = (JobStatus.pending, JobStatus.processing)
+RETRYABLE = (JobStatus.failed, JobStatus.cancelled)
+LOST = Released(end=AttemptEnd.lost)
+
+
+class FakeRows:
+    """`jobs` is open to tests; while `is_down`, every method raises DatabaseUnavailableError."""
+
+    def __init__(self) -> None:
+        self.jobs: dict[str, Job] = {}
+        self.is_down = False
+        self._segments: dict[str, dict[int, Segment]] = {}
+        self._attempts = FakeAttempts()
+        self._unannounced: set[str] = set()
+        self._held: set[str] = set()
+
+    async def check(self) -> None:
+        if self.is_down:
+            raise DatabaseUnavailableError
+
+    def overwrite(self, job_id: str, **fields: Any) -> Job:
+        """Put a job into any state, as another process might have done meanwhile."""
+        fields = {"update_date": datetime.now(UTC)} | fields
+        self.jobs[job_id] = storable_struct(replace(self.jobs[job_id], **fields))
+        return self.jobs[job_id]
+
+    def _finish(self, job_id: str, **fields: Any) -> Job:
+        self._unannounced.add(job_id)
+        now, seconds = fields.get("finished_at") or datetime.now(UTC), self.jobs[job_id].expires_in_seconds
+        expires_at = None if seconds is None else now + timedelta(seconds=seconds)
+        ended = {"lease_owner": None, "lease_expires_at": None, "finished_at": now, "expires_at": expires_at}
+        return self.overwrite(job_id, **(ended | fields))
+
+
+def age(job: Job) -> tuple[datetime, str]:
+    return job.creation_date, job.id
+
+
+def end(job: Job) -> tuple[datetime, str]:
+    return job.finished_at or datetime.max.replace(tzinfo=UTC), job.id
+
+
+def is_expired(job: Job) -> bool:
+    return job.expires_at is not None and job.expires_at <= datetime.now(UTC)
+
+
+def storable_struct(struct: Row) -> Row:
+    """Give what comes back of it from a table: texts there cannot hold everything."""
+    return msgspec.convert(storable(msgspec.to_builtins(struct)), type(struct))
