@@ -168,6 +168,10 @@ class PooledEngine(LazyEngine):
             async with pool.acquire(timeout=self.timeout_seconds) as connection:
                 try:
                     return await connection.fetch(query, *(args or ()))
+                except asyncio.CancelledError:
+                    # The pool would wait for the server's word on it, and make a time-out of the cancellation.
+                    connection.terminate()
+                    raise
                 except asyncpg.InternalClientError as error:
                     # The server's farewell is still being read, and nothing of this statement was sent.
                     connection.terminate()
