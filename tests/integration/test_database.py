@@ -166,6 +166,22 @@ async def test_random_cancellations_do_not_exhaust_the_pool(database: Database) 
         assert engine.pool.get_size() == engine.pool.get_idle_size() <= 3
 
 
+async def test_a_task_that_waits_for_a_silent_server_can_be_cancelled(database: Database) -> None:
+    async with (
+        Relay(database) as relay,
+        open_database(relay.database.settings, relay.database.password, application_name="t") as engine,
+    ):
+        jobs = PiccoloJobRepository(engine)
+        await jobs.check()
+        relay.is_silent = True
+        async with asyncio.TaskGroup() as group:
+            asking = group.create_task(outcome_of(jobs.check()))
+            await asyncio.sleep(0.1)
+            asking.cancel()
+        assert asking.cancelled()
+        await relay.cut()
+
+
 async def test_a_closed_pool_is_a_database_that_is_not_there(database: Database) -> None:
     async with open_database(database.settings, database.password, application_name="t") as engine:
         jobs = PiccoloJobRepository(engine)
