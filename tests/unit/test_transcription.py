@@ -208,6 +208,21 @@ async def test_a_job_is_completed_even_when_its_recording_cannot_be_deleted() ->
     assert (await world.run()).status is JobStatus.completed
 
 
+async def test_the_recording_is_deleted_however_long_the_store_takes_for_it() -> None:
+    world = with_short_lease(World(make_chunk(FIRST, position=10.0)))
+    await world.submit()
+    delete = world.store.delete
+
+    async def delete_slowly(key: str) -> None:
+        await asyncio.sleep(2 * world.settings.worker.lease_seconds)
+        await delete(key)
+
+    world.store.delete = delete_slowly  # type: ignore[method-assign]
+    await world.run()
+
+    assert world.store.objects == {}
+
+
 async def test_a_job_is_completed_even_when_nobody_can_be_told() -> None:
     world = World(make_chunk(FIRST, position=10.0))
     await world.submit()

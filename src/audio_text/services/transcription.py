@@ -95,7 +95,8 @@ class TranscriptionService:
             async with self._leases.kept(attempt.claim):
                 with self._ended_by_stop():
                     await self._transcribe(attempt)
-                await self._complete(attempt)
+            # Without the lease: a heartbeat that found the job completed would cut short what is left to do.
+            await self._complete(attempt)
         except asyncio.CancelledError:
             if not self._is_stopping:
                 raise
