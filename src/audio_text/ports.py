@@ -331,7 +331,11 @@ class EventStream(Protocol):
     """The event log of every job, with live followers."""
 
     async def publish(self, update: JobUpdate) -> str:
-        """Append to the job's log; returns the event's id. Raises EventsUnavailableError within 2 seconds."""
+        """Append to the job's log; returns the event's id. Raises EventsUnavailableError within 2 seconds.
+
+        What is no news is left out: an update of an earlier claim than the log's newest event, and whatever comes after
+        the end of its claim but a retried job's `pending`. The id is the newest event's then.
+        """
         ...
 
     def follow(self, job_id: str, *, after: str | None = None) -> AbstractAsyncContextManager[Subscription]:

@@ -162,6 +162,33 @@ async def test_a_cursor_is_continued_from_the_log_and_then_live(harness: Harness
     assert [published.event_id for published in events] == ids[10:]
 
 
+async def test_what_somebody_says_late_who_has_lost_the_job_is_left_out(harness: Harness, job_id: str) -> None:
+    first, second = harness.streams
+    await first.publish(update(job_id, 1, claims=1))
+    newest = await second.publish(update(job_id, 2, claims=2))
+
+    late = [await first.publish(update(job_id, 3, claims=1, status=status)) for status in JobStatus]
+
+    assert late == [newest] * len(JobStatus)
+    async with first.follow(job_id, after="0-0") as subscription:
+        await second.publish(update(job_id, 4, claims=2))
+        assert numbers(await take(subscription, 3)) == [1, 2, 4]
+
+
+async def test_after_a_jobs_end_only_its_next_life_is_news(harness: Harness, job_id: str) -> None:
+    first, second = harness.streams
+    end = await first.publish(update(job_id, 1, claims=1, status=JobStatus.failed))
+
+    assert await second.publish(update(job_id, 2, claims=1, status=JobStatus.failed)) == end
+    assert await second.publish(update(job_id, 3, claims=1)) == end
+    await first.publish(update(job_id, 4, claims=1, status=JobStatus.pending))
+    await first.publish(update(job_id, 5, claims=2, status=JobStatus.cancelled))
+    await first.publish(update(job_id, 6, claims=3))
+
+    async with first.follow(job_id, after="0-0") as subscription:
+        assert numbers(await take(subscription, 4)) == [1, 4, 5, 6]
+
+
 async def test_whoever_is_up_to_date_misses_nothing_and_repeats_nothing(harness: Harness, job_id: str) -> None:
     stream = harness.streams[0]
     ids = await publish_all(stream, job_id, 3)

@@ -23,6 +23,8 @@ class FakeEventServer:
 
     def append(self, update: JobUpdate) -> str:
         log = self.logs[update.job_id]
+        if log and not update.is_news(log[-1].update):
+            return log[-1].event_id
         ordinal = EventId.parse(log[-1].event_id).ordinal + 1 if log else 1
         event_id = str(EventId(1_000 + self.losses, ordinal))
         log.append(Published(event_id=event_id, update=update))

@@ -18,6 +18,7 @@ from audio_text.adapters.redis_client import answering, open_client
 from audio_text.domain.events import JobUpdate
 from audio_text.domain.job import JobStatus
 from audio_text.errors import EventsUnavailableError, StreamGapError
+from audio_text.settings import EventSettings
 from factories import make_settings
 from services.redis import RedisServer
 from services.waiting import until
@@ -64,6 +65,12 @@ def update(job_id: str, number: int) -> JobUpdate:
 
 async def publish_all(stream: RedisEventStream, job_id: str, numbers: range) -> list[str]:
     return [await stream.publish(update(job_id, number)) for number in numbers]
+
+
+def script_arguments(payload: str, token: str, job_id: str, settings: EventSettings) -> list[str | int]:
+    limits = (settings.log_length, settings.retention_seconds, settings.live_length)
+    claims = is_end = waits = 0
+    return [payload, token, job_id, *limits, claims, is_end, waits]
 
 
 async def take(subscription: RedisSubscription, count: int) -> list[int]:
@@ -253,7 +260,7 @@ async def test_a_process_that_only_publishes_has_no_reader(open_stream: OpenStre
 async def test_an_event_whose_reply_was_lost_is_not_published_twice(client: Redis, job_id: str) -> None:
     settings = make_settings().events
     log = RedisEventLog(client, settings)
-    arguments = [b"{}", "token", job_id, settings.log_length, settings.retention_seconds, settings.live_length]
+    arguments = script_arguments("{}", "token", job_id, settings)
     keys = [f"{PREFIX}:events:{job_id}", LIVE_STREAM]
     before = await client.xlen(LIVE_STREAM)
     first, again = [await log._publish(keys=keys, args=arguments) for _ in range(2)]
@@ -281,10 +288,8 @@ async def test_a_reader_that_fell_behind_sends_its_followers_to_the_log(
         pipeline = client.pipeline(transaction=True)
         for number in range(2, 600):
             payload = f'{{"type":"job_update","job_id":"{job_id}","status":"processing","progress":{number}}}'
-            limits = [settings.log_length, settings.retention_seconds, settings.live_length]
-            pipeline.evalsha(
-                publish.sha, 2, f"{PREFIX}:events:{job_id}", LIVE_STREAM, payload, str(number), job_id, *limits
-            )
+            arguments = script_arguments(payload, str(number), job_id, settings)
+            pipeline.evalsha(publish.sha, 2, f"{PREFIX}:events:{job_id}", LIVE_STREAM, *arguments)
         await pipeline.execute()
         assert await client.xlen(LIVE_STREAM) < 500
         assert await take(subscription, 599) == list(range(1, 600))
@@ -322,10 +327,8 @@ async def test_an_unreadable_event_sends_its_followers_to_the_row(
         await stream.publish(update(job_id, 1))
         assert await take(subscription, 1) == [1]
         settings = make_settings().events
-        limits = [settings.log_length, settings.retention_seconds, settings.live_length]
-        await RedisEventLog(client, settings)._publish(
-            keys=[f"{PREFIX}:events:{job_id}", LIVE_STREAM], args=["from the future", "token", job_id, *limits]
-        )
+        arguments = script_arguments("from the future", "token", job_id, settings)
+        await RedisEventLog(client, settings)._publish(keys=[f"{PREFIX}:events:{job_id}", LIVE_STREAM], args=arguments)
         with pytest.raises(StreamGapError):
             await take(subscription, 1)
     async with stream.follow(job_id) as subscription:

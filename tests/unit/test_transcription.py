@@ -467,7 +467,7 @@ async def test_late_news_of_an_earlier_cancelling_disturbs_nobody() -> None:
             return await extend(claim, lease_seconds=lease_seconds)
 
         world.jobs.extend_lease = looked  # type: ignore[method-assign]
-        await world.events.publish(JobUpdate(job_id=job_id, status=JobStatus.cancelled, progress=0.0))
+        await world.events.publish(JobUpdate(job_id=job_id, status=JobStatus.cancelled, progress=0.0, claims=1))
 
     assert running.result().status is JobStatus.completed
 

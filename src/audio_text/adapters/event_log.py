@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 
 from audio_text.adapters.redis_client import answering
 from audio_text.domain.events import JobUpdate, Published
+from audio_text.domain.job import JobStatus
 from audio_text.errors import EventsUnavailableError, InvalidRequestError, StreamGapError
 from audio_text.settings import EventSettings
 
@@ -84,9 +85,10 @@ class RedisEventLog:
         settings = self._settings
         payload, token = msgspec.json.encode(update), uuid4().hex
         limits = (settings.log_length, settings.retention_seconds, settings.live_length)
+        life = (update.claims, int(update.status.is_terminal), int(update.status is JobStatus.pending))
         async with answering(EventsUnavailableError):
             reply = await self._publish(
-                keys=[_key(update.job_id), LIVE_STREAM], args=[payload, token, update.job_id, *limits]
+                keys=[_key(update.job_id), LIVE_STREAM], args=[payload, token, update.job_id, *limits, *life]
             )
         return EventId.of(reply)
 

@@ -1,8 +1,9 @@
 -- Appends one event to its job's log and to the live stream that all API processes read.
 --
 -- KEYS  log of the job, live stream
--- ARGV  payload, token of this publish, job id, log length, log retention in seconds, live length
--- Gives the event's id.
+-- ARGV  payload, token of this publish, job id, log length, log retention in seconds, live length,
+--       the job's number of claims, 1 if this is its end, 1 if it waits
+-- Gives the event's id; that of the log's newest event, if this one is no news.
 --
 -- An id is <ms>-<ordinal>: the time makes it unique even when Redis has lost its data, the ordinal counts the stream's
 -- entries from 1 without gaps, so that every reader sees by itself when one is missing.
@@ -27,11 +28,19 @@ end
 local log, live = KEYS[1], KEYS[2]
 local payload, token, job_id = ARGV[1], ARGV[2], ARGV[3]
 
-local newest = newest_of(log)
-if newest.fields and newest.fields[4] == token then
-    return newest.id -- the reply to this publish was lost, and it came a second time
+local claims, is_end, waits = tonumber(ARGV[7]), ARGV[8], ARGV[9] == "1"
+
+-- Said by somebody who has lost the job since, or said again after its end: JobUpdate.is_news is the same in Python.
+local function is_stale(fields)
+    local newest_claims = tonumber(fields[6] or 0)
+    return claims < newest_claims or claims == newest_claims and fields[8] == "1" and not waits
 end
-local id = append(log, newest, ARGV[4], "update", payload, "token", token)
+
+local newest = newest_of(log)
+if newest.fields and (newest.fields[4] == token or is_stale(newest.fields)) then
+    return newest.id -- the same token: the reply to this publish was lost, and it came a second time
+end
+local id = append(log, newest, ARGV[4], "update", payload, "token", token, "claims", claims, "end", is_end)
 redis.call("expire", log, ARGV[5])
 append(live, newest_of(live), ARGV[6], "job", job_id, "event", id, "update", payload)
 return id

@@ -2,6 +2,7 @@
 
 from datetime import datetime
 
+import msgspec
 import structlog
 
 from audio_text.domain.events import JobUpdate
@@ -91,7 +92,7 @@ class LifecycleService:
         log.info("job_deleted", job_id=job.id, status=job.status.value)
         if not job.status.is_terminal:
             # Followers look at the row, and find that it is gone.
-            await self._announcer.tell(JobUpdate(job_id=job.id, status=JobStatus.cancelled, progress=job.progress))
+            await self._tell(msgspec.structs.replace(job, status=JobStatus.cancelled))
         await self._storage.clear({job.id: job.object_key})
 
     async def _check_recording(self, job: Job) -> None:
@@ -103,4 +104,4 @@ class LifecycleService:
             ) from error
 
     async def _tell(self, job: Job) -> None:
-        await self._announcer.tell(JobUpdate(job_id=job.id, status=job.status, progress=job.progress))
+        await self._announcer.tell(JobUpdate.of(job))

@@ -111,7 +111,7 @@ class ReconciliationService:
 
     async def _publish(self, ended: Sequence[Job]) -> None:
         for job in ended:
-            await self._announcer.publish(JobUpdate(job_id=job.id, status=job.status, progress=job.progress))
+            await self._announcer.publish(JobUpdate.of(job))
 
 
 async def _every(seconds: float, work: Callable[[], Awaitable[float | None]]) -> None:

@@ -70,4 +70,4 @@ async def fail_stuck(resources: Resources, claim: Claim, *, seconds: float) -> N
         job = await resources.jobs.get(claim.job_id)
         log.warning("job_failed", job_id=job.id, code=error.code)
         announcer = Announcer(jobs=resources.jobs, events=resources.events)
-        await announcer.tell(JobUpdate(job_id=job.id, status=job.status, progress=job.progress))
+        await announcer.tell(JobUpdate.of(job))

@@ -209,7 +209,8 @@ class TranscriptionService:
             await self._announce(JobStatus.failed, attempt)
 
     async def _announce(self, status: JobStatus, attempt: "_Attempt", *, segments: tuple[Segment, ...] = ()) -> None:
-        update = JobUpdate(job_id=attempt.job.id, status=status, progress=attempt.progress, segments=segments)
+        claim, progress = attempt.claim, attempt.progress
+        update = JobUpdate(job_id=claim.job_id, status=status, progress=progress, segments=segments, claims=claim.token)
         await self._announcer.tell(update)
 
 
