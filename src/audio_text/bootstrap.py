@@ -108,6 +108,7 @@ class ApiServices(msgspec.Struct, frozen=True, kw_only=True):
     live: LiveService
     delivery: DeliveryService
     waiting: WaitingService
+    dead_letters: DeadLetterService
     resources: Resources
     receiver: UploadReceiver | None
 
@@ -129,6 +130,7 @@ async def open_api_services(settings: Settings) -> AsyncGenerator[ApiServices, N
                 jobs=resources.jobs,
                 mailer=SmtpMailer(settings.mail, password=settings.secrets.mail_password),
             ),
+            dead_letters=DeadLetterService(resources, settings=settings),
             waiting=waiting,
             resources=resources,
             receiver=resources.store if isinstance(resources.store, DiskAudioStore) else None,

@@ -11,7 +11,7 @@ from litestar.config.cors import CORSConfig
 from litestar.datastructures import State
 from litestar.types import ControllerRouterHandler
 
-from audio_text.api import audio, docs, health, jobs, openai, problems, transcripts, websocket
+from audio_text.api import audio, dead_letters, docs, health, jobs, openai, problems, transcripts, websocket
 from audio_text.api.decoding import JsonRequest, refuse_broken_query
 from audio_text.api.dependencies import PROVIDERS
 from audio_text.api.openai import refusals
@@ -72,6 +72,7 @@ def _routes(settings: Settings) -> list[ControllerRouterHandler]:
         jobs.retry_job,
         jobs.delete_job,
         jobs.read_attempts,
+        dead_letters.router,
         transcripts.read_transcript,
         websocket.follow_job,
     ]

@@ -6,9 +6,8 @@ from uuid import uuid4
 
 import msgspec
 
-from audio_text.domain.job import Job, JobStatus
-from audio_text.errors import RecordingTooLongError
-from audio_text.errors import InvalidRequestError
+from audio_text.domain.job import Job, JobStatus, Priority
+from audio_text.errors import InvalidRequestError, RecordingTooLongError
 from audio_text.ports import AudioProbe, Resources
 from audio_text.services.choices import chosen_options
 from audio_text.services.uploads import UploadService
@@ -19,7 +18,8 @@ from audio_text.settings import Settings
 class Submission(msgspec.Struct, frozen=True, kw_only=True):
     """What a client asks for: an upload, a model, and the options that differ from the settings' defaults.
 
-    `expires_in`: seconds from the job's end until it is removed.
+    A recording that is known to last more than `longest_seconds` is refused. `expires_in`: seconds from the job's end
+    until it is removed.
     """
 
     filename: str
@@ -29,6 +29,7 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True):
     description: str | None = None
     expires_in: int | None = None
     request_id: str | None = None
+    priority: Priority = Priority.normal
     longest_seconds: float | None = None
 
 
@@ -47,7 +48,7 @@ class SubmissionService:
         """Check, store, commit, then enqueue; the job is safe once this returns.
 
         Raises UnknownModelError, ForeignUrlError, UploadMissingError, UploadTooLargeError, UnsupportedMediaError and
-        its kinds, InvalidRequestError for options and expires_in, and TransientError when the
+        its kinds, RecordingTooLongError, InvalidRequestError for options and expires_in, and TransientError when the
         store or the database is away.
         """
         model = submission.model or self._settings.job.default_model
@@ -74,6 +75,7 @@ class SubmissionService:
             options=options,
             description=submission.description,
             request_id=submission.request_id,
+            priority=submission.priority,
             expires_in_seconds=expires_in_seconds,
             duration=facts.duration,
             creation_date=now,
@@ -91,3 +93,11 @@ class SubmissionService:
         if expires_in > longest:
             raise InvalidRequestError(f"`expires_in` is {expires_in} seconds; this service allows at most {longest}.")
         return expires_in
+
+
+def _check_length(duration: float | None, longest: float | None) -> None:
+    """Refuse what is known to be too long; not every container says how long it is."""
+    if duration is not None and longest is not None and duration > longest:
+        raise RecordingTooLongError(
+            f"The recording lasts {duration:.0f} seconds; a request waits for the text of at most {longest:.0f}."
+        )
