@@ -10,6 +10,7 @@ DESCRIPTION = "How far a job has come, and what it was transcribed with"
 # Each has a constant default: no row is written, and the code before this migration may go on inserting.
 COLUMNS: list[tuple[str, type[Column], dict[str, Any]]] = [
     ("position", DoublePrecision, {"default": 0.0}),
+    ("block_start", DoublePrecision, {"default": None, "null": True}),
     ("device", Varchar, {"length": None, "default": None, "null": True}),
     ("compute_type", Varchar, {"length": None, "default": None, "null": True}),
 ]

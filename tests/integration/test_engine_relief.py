@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import jiwer
 import pytest
 
 from audio_text.adapters import models
@@ -20,7 +21,7 @@ from factories import make_settings
 from recordings import conversation, path_of, words_of, write
 
 OUT_OF_MEMORY = RuntimeError("CUDA failed with error out of memory")
-OPTIONS = TranscriptionOptions(language="en", temperature=(0.0,))
+OPTIONS = TranscriptionOptions(language="en", temperature=(0.0,), condition_on_previous_text=False)
 
 
 @dataclass
@@ -97,7 +98,8 @@ async def test_a_job_without_enough_memory_goes_on_as_int8_and_says_so(
     assert (chunks[0].compute_type, chunks[-1].compute_type) == ("float16", "int8")
     assert [segment.id for segment in segments] == list(range(len(segments)))
     assert segments[0] == expected[0]
-    assert words_of(s.text for s in segments) == words_of(s.text for s in expected)
+    said, heard = (" ".join(words_of(s.text for s in found)) for found in (expected, segments))
+    assert jiwer.wer(said, heard) < 0.05
     assert chunks[-1].position == chunks[-1].duration
 
 

@@ -26,22 +26,37 @@ FIRST_BLOCK_SAMPLES = 30 * SAMPLE_RATE
 
 
 class Block(NamedTuple):
-    """Samples [start, end) of the pass; `cut_from` is where the search for its end began."""
+    """Samples [start, end) of the pass; `cut_from` is where the search for its end began.
+
+    `grid_start` is where it would begin if nothing of it had been heard in an earlier pass.
+    """
 
     start: int
     end: int
     cut_from: int
     is_last: bool
     is_cut_in_pause: bool
+    grid_start: int
 
 
 class Blocks:
     """Reads samples block by block, never holding more than one block and the second after it."""
 
-    def __init__(self, samples: Iterator[Samples], *, seconds: float, speech: SpeechDetector) -> None:
+    def __init__(
+        self,
+        samples: Iterator[Samples],
+        *,
+        seconds: float,
+        speech: SpeechDetector,
+        heard: int = 0,
+        is_continued: bool = False,
+    ) -> None:
+        """`heard`: samples that an earlier pass has done already. `is_continued`: it had come to a later block."""
         self._source = samples
         self._size = round(seconds * SAMPLE_RATE)
         self._speech = speech
+        self._heard = heard
+        self._is_first = not is_continued
         self._buffer = np.zeros(0, np.int16)
         self._start = 0
         self._next = 0
@@ -54,12 +69,19 @@ class Blocks:
 
     def read(self) -> Block | None:
         """The next block; None when everything has been read. A recording that fits is one block."""
+        while block := self._read():
+            if block.end > self._heard:
+                return block._replace(start=max(block.start, self._heard))
+        return None
+
+    def _read(self) -> Block | None:
         self._fill()
         if self._buffer.size == 0:
             return None
         if self.is_exhausted and self._buffer.size <= self._size:
             return self._block(self._buffer.size, cut_from=self._buffer.size, is_last=True)
-        length = min(self._size, FIRST_BLOCK_SAMPLES) if self._start == 0 else self._size
+        length = min(self._size, FIRST_BLOCK_SAMPLES) if self._is_first else self._size
+        self._is_first = False
         search_from = length - min(SEARCH_SAMPLES, length // 2)
         pause = longest_pause(self._speech(self._buffer[search_from : length - LEAST_REST_SAMPLES]))
         middle = (pause.start + pause.stop) * FRAME_SAMPLES // 2 if pause else length - search_from
@@ -69,7 +91,7 @@ class Blocks:
 
     def samples(self, block: Block) -> Samples:
         """What is heard in the block that was read last."""
-        return self._buffer[: block.end - block.start]
+        return self._buffer[block.start - block.grid_start : block.end - block.grid_start]
 
     def go_back(self, sample: int) -> None:
         """Let the next block begin here, within the last one, instead of at its end."""
@@ -91,4 +113,4 @@ class Blocks:
     def _block(self, length: int, *, cut_from: int, is_last: bool, is_cut_in_pause: bool = True) -> Block:
         start = self._start
         self._next = end = start + length
-        return Block(start, end, start + cut_from, is_last, is_cut_in_pause)
+        return Block(start, end, start + cut_from, is_last, is_cut_in_pause, grid_start=start)

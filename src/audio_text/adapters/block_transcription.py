@@ -57,9 +57,22 @@ class Assignment(NamedTuple):
     resume: ResumePoint | None
 
     @property
-    def begin(self) -> float:
-        """Where to begin, in seconds of the recording."""
+    def position(self) -> float:
+        """What lies before it, in seconds of the recording, is done or not wanted."""
         return max(self.options.clip_start_seconds, self.resume.position if self.resume else 0.0)
+
+    @property
+    def begin(self) -> float:
+        """Where to begin to read, in seconds of the recording: with the block that is to be continued."""
+        block_start = self.resume.block_start if self.resume else None
+        if block_start is None:
+            return self.position
+        return min(self.position, max(self.options.clip_start_seconds, block_start))
+
+    @property
+    def is_continued(self) -> bool:
+        """Whether the first block that is read is not the first of all."""
+        return self.begin > self.options.clip_start_seconds
 
 
 class BlockTranscription:
@@ -82,7 +95,8 @@ class BlockTranscription:
         self._estimate = estimate
         self._begin = assignment.begin
         self._progress = Progress()
-        self._reached = self._begin
+        self._reached = assignment.position
+        self._block_start = self._begin
         self._next_id = 0
         self._language = options.language
         self._language_probability = None if options.language is None else 1.0
@@ -107,9 +121,11 @@ class BlockTranscription:
             language=self._language,
             language_probability=self._language_probability,
             previous_tokens=self._prompt,
+            block_start=self._block_start,
         )
 
     def _block_chunks(self, block: Block) -> Iterator[TranscriptChunk]:
+        self._block_start = self._seconds(block.grid_start)
         with whisper_errors():
             segments, info = self._prepare(self._whisper, self._blocks.samples(block), self._vendor_options())
         before_vad = self._after_vad
@@ -132,6 +148,7 @@ class BlockTranscription:
             end = kept_until
         self._after_vad = before_vad + info.duration_after_vad * _share(end, block)
         if not block.is_last:
+            self._block_start = self._seconds(end)
             yield self._chunk(position=self._seconds(end))
 
     def _keep(self, segment: Segment, info: VendorInfo) -> None:
@@ -157,6 +174,7 @@ class BlockTranscription:
             duration_after_vad=self._after_vad,
             language=self._language,
             language_probability=self._language_probability,
+            block_start=self._block_start,
             device=self._whisper.model.device,
             compute_type=self._whisper.model.compute_type,
         )

@@ -147,7 +147,13 @@ class WhisperEngine:
         return BlockTranscription(
             whisper,
             assignment,
-            Blocks(samples, seconds=self._settings.block_seconds, speech=self._speech),
+            Blocks(
+                samples,
+                seconds=self._settings.block_seconds,
+                speech=self._speech,
+                heard=round((assignment.position - assignment.begin) * SAMPLE_RATE),
+                is_continued=assignment.is_continued,
+            ),
             prepare=self._prepare,
             estimate=lambda decoded: _estimated_end(track, options, decoded),
         )

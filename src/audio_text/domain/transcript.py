@@ -47,7 +47,8 @@ class TranscriptChunk(msgspec.Struct, frozen=True, kw_only=True):
 
     `position` and `duration` are seconds of what is transcribed: of the clip, when only a clip is wanted.
     `duration` is the best known so far and exact in the last chunk, whose `position` equals it.
-    `duration_after_vad` grows with `position`. `device` and `compute_type` are the model's, in CTranslate2's spelling.
+    `duration_after_vad` grows with `position`. `block_start`, in seconds of the recording, is where the
+    block began whose segments come next. `device` and `compute_type` are the model's, in CTranslate2's spelling.
     """
 
     segments: tuple[Segment, ...]
@@ -56,6 +57,7 @@ class TranscriptChunk(msgspec.Struct, frozen=True, kw_only=True):
     duration_after_vad: float
     language: str | None
     language_probability: float | None
+    block_start: float | None = None
     device: str | None = None
     compute_type: str | None = None
 

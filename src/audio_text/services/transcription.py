@@ -243,6 +243,7 @@ class _Attempt:
         return ResumePoint(
             position=position,
             next_segment_id=len(self.segments),
+            block_start=self.job.block_start,
             duration_after_vad=self.job.duration_after_vad or 0.0,
             language=self.job.language,
             language_probability=self.job.language_probability,
