@@ -27,7 +27,8 @@ INSERT INTO transcription_job
 SELECT (jsonb_populate_record(model, jsonb_build_object(
     'id', gen_random_uuid(), 'object_key', gen_random_uuid(), 'creation_date', creation_date + number * interval '1 s',
     'tier', CASE number % 3 WHEN 0 THEN 'audio_large' ELSE tier END,
-    'owner', 'owner ' || number % 100, 'priority', number % 3 - 1, 'finished_at', creation_date, 'expires_at', creation_date + number * interval '1 day',
+    'owner', 'owner ' || number % 100, 'priority', number % 3 - 1,
+    'finished_at', creation_date, 'expires_at', creation_date + number * interval '1 day',
     'is_dead_letter', number < 20, 'is_unannounced', number < 40,
     'status', CASE WHEN number < 50 THEN 'failed' WHEN number < 5000 THEN 'completed'
                    WHEN number < 5010 THEN 'processing' ELSE 'pending' END
