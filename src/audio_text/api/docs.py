@@ -66,6 +66,7 @@ Self-hosted, asynchronous audio to text: upload a recording, submit a job, watch
 2. `PUT` the raw bytes to that `url`, with the same `Content-Type`.
 3. `POST /api/v1/job/transcribe` with the very same `url` gives a job.
 4. Open the WebSocket `/api/v1/job/ws/{job_id}`, or ask `GET /api/v1/job/status/{job_id}` from time to time.
+5. `GET /api/v1/job/{job_id}/transcript` gives the transcript: as JSON, text, a table, or subtitles; also a partial one.
 
 Errors are `application/problem+json` (RFC 9457): `detail` is a sentence for a person, `code` is for a program.
 
