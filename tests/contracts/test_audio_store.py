@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from audio_text.adapters.disk_store import UPLOAD_PATH, DiskAudioStore
 from audio_text.adapters.s3_store import S3AudioStore, open_s3_store
+from audio_text.adapters.s3_writing import PART_BYTES
 from audio_text.domain.keys import new_key
 from audio_text.errors import (
     AudioTextError,
@@ -44,6 +45,11 @@ async def is_there(store: AudioStore, key: str) -> bool:
     return True
 
 
+async def pieces(data: bytes, size: int) -> AsyncIterator[bytes]:
+    for start in range(0, len(data), size):
+        yield data[start : start + size]
+
+
 class AudioStoreContract:
     """What every store does."""
 
@@ -63,6 +69,34 @@ class AudioStoreContract:
         async with store.fetch(key) as path:
             assert path.read_bytes() == DATA
             assert path.suffix == ".mp3"
+
+    @pytest.mark.parametrize("size", [0, 1, PART_BYTES - 1, PART_BYTES, PART_BYTES + 1, 2 * PART_BYTES + 3])
+    async def test_what_was_written_is_there_whole(self, store: AudioStore, size: int) -> None:
+        key, data = new_key("mp3"), (DATA * (size // len(DATA) + 1))[:size]
+        written = await store.write(key, content_type="audio/mpeg", body=pieces(data, 300_001))
+        assert (written.key, written.size_bytes) == (key, size)
+        assert (await store.stat(key)).size_bytes == size
+        for start in (0, max(0, size - 7), min(size, PART_BYTES - 3)):
+            assert await store.read_range(key, start, 7) == data[start : start + 7]
+
+    @pytest.mark.parametrize("size", [1_000, 2 * PART_BYTES + 3])
+    async def test_nothing_is_there_of_what_was_written_in_part(self, store: AudioStore, size: int) -> None:
+        async def broken() -> AsyncIterator[bytes]:
+            async for piece in pieces(bytes(size), 300_001):
+                yield piece
+            raise UploadTooLargeError
+
+        key = new_key("mp3")
+        with pytest.raises(UploadTooLargeError):
+            await store.write(key, content_type=None, body=broken())
+        assert not await is_there(store, key)
+
+    async def test_the_address_of_an_object_names_its_key_and_is_no_upload_link(
+        self, store: AudioStore, put: Put
+    ) -> None:
+        key = new_key("mp3")
+        assert store.key_of(store.url_of(key)) == key
+        assert not await put(store.url_of(key), DATA, "audio/mpeg")
 
     async def test_a_target_says_what_to_send_and_until_when(self, store: AudioStore) -> None:
         target = await store.presign_upload(new_key(""), content_type="audio/ogg", size_bytes=9, expires_seconds=600)

@@ -66,6 +66,10 @@ async def test_it_is_openapi_3_1_and_names_every_route_of_the_contract(document:
         "post /api/v1/job/{job_id}/retry",
         "delete /api/v1/job/{job_id}",
         "get /api/v1/job/{job_id}/attempts",
+        "post /v1/audio/transcriptions",
+        "post /v1/audio/translations",
+        "get /v1/models",
+        "get /v1/models/{model}",
         "get /api/v1/job/{job_id}/transcript",
     }
 
@@ -86,12 +90,15 @@ async def test_every_field_is_described(document: dict[str, Any]) -> None:
             assert meaning.get("description") or field == "type", (name, field)
 
 
-async def test_every_error_is_documented_as_a_problem(document: dict[str, Any]) -> None:
+async def test_every_error_is_documented_in_the_shape_of_its_address(document: dict[str, Any]) -> None:
     for name, operation in operations(document):
         for status, answer in operation["responses"].items():
             if int(status) >= 400 and name != "get /health/ready":
-                content = answer["content"]["application/problem+json"]
-                assert content["schema"] == {"$ref": "#/components/schemas/Problem"}, (name, status)
+                kind, shape = "application/problem+json", "Problem"
+                if " /v1/" in name:
+                    kind, shape = "application/json", "ErrorAnswer"
+                content = answer["content"][kind]
+                assert content["schema"] == {"$ref": f"#/components/schemas/{shape}"}, (name, status)
                 assert len(answer["content"]) == 1
 
 
@@ -116,6 +123,18 @@ async def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None
 async def test_bounds_of_optional_fields_are_told(document: dict[str, Any]) -> None:
     beam_size = document["components"]["schemas"]["TranscribeRequest"]["properties"]["beam_size"]
     assert {"type": "integer", "minimum": 1, "maximum": 20} in beam_size["anyOf"]
+
+
+async def test_forms_are_described_with_their_file_and_all_that_they_may_be_answered_with(
+    document: dict[str, Any],
+) -> None:
+    operation = document["paths"]["/v1/audio/transcriptions"]["post"]
+    form = operation["requestBody"]["content"]["multipart/form-data"]["schema"]["$ref"].rpartition("/")[2]
+    schema = document["components"]["schemas"][form]
+    assert {"file", "model"} == set(schema["required"])
+    assert {"language", "response_format", "stream", "timestamp_granularities"} <= schema["properties"].keys()
+    assert operation["responses"]["200"]["content"].keys() == {"application/json", "text/plain", "text/event-stream"}
+    assert "202" in operation["responses"]
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -17,6 +17,7 @@ from litestar.types import ControllerRouterHandler
 
 from audio_text.api import choices, dto, messages, transcript_views
 from audio_text.api.dependencies import PROVIDERS
+from audio_text.api.openai import description
 
 ASSETS = Path(__file__).parent / "assets"
 
@@ -82,6 +83,7 @@ not take what it was sent. The messages are among the schemas: Connected, JobUpd
 _TAGS = [
     Tag(name="audio", description="Recordings: where to upload them."),
     Tag(name="jobs", description="Jobs: submit, read, list, cancel, retry, delete, mail."),
+    Tag(name="openai", description="For clients that were written for OpenAI's audio interface: base_url is `/v1`."),
     Tag(name="health", description="Whether the service lives, and whether it can work."),
 ]
 
@@ -136,6 +138,7 @@ def _document(handlers: Sequence[ControllerRouterHandler], version: str) -> dict
     document["components"]["schemas"] |= _schemas()
     if upload := document["paths"].get("/api/v1/audio/upload/{key}"):
         upload["put"]["requestBody"] = _RAW_BODY
+    description.complete(document)
     transcript = document["paths"]["/api/v1/job/{job_id}/transcript"]["get"]
     transcript["responses"]["200"]["content"] = transcript_views.CONTENT
     return document
@@ -144,7 +147,7 @@ def _document(handlers: Sequence[ControllerRouterHandler], version: str) -> dict
 def _schemas() -> dict[str, Any]:
     types = [
         kind
-        for module in (choices, dto, messages, transcript_views)
+        for module in (*description.MODULES, choices, dto, messages, transcript_views)
         for kind in vars(module).values()
         if isinstance(kind, type) and issubclass(kind, msgspec.Struct) and kind.__module__ == module.__name__
     ]

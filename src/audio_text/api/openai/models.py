@@ -10,7 +10,7 @@ from msgspec import Meta
 
 from audio_text.api.dependencies import GivenSettings
 from audio_text.api.openai.refusals import refused
-from audio_text.errors import UnknownModelError
+from audio_text.errors import InvalidRequestError, UnknownModelError
 from audio_text.settings import Settings
 
 OWNER = "audio-text"
@@ -42,7 +42,7 @@ async def read_models(settings: GivenSettings) -> ModelList:
     "/models/{model:path}",
     summary="Read a model",
     response_description="The model.",
-    responses=refused(UnknownModelError),
+    responses=refused(InvalidRequestError, UnknownModelError),
     tags=["openai"],
 )
 async def read_model(

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 from litestar import Request, Response
@@ -50,7 +50,7 @@ class ErrorAnswer(msgspec.Struct, frozen=True, kw_only=True):
     error: Annotated[Refusal, Meta(description="What is wrong.")]
 
 
-class Told(msgspec.Struct, frozen=True, kw_only=True):
+class Told(NamedTuple):
     """An error as it is answered."""
 
     status: int
