@@ -25,9 +25,6 @@
     ├── ClientGoneError               nobody is there to be answered
     ├── WaitTooLongError              the request ends, its job goes on
     ├── TranscriptChangedError        while it was read
-    ├── ClientGoneError               nobody is there to be answered
-    ├── WaitTooLongError              the request ends, its job goes on
-    ├── TranscriptChangedError        while it was read
     ├── ModelUnavailableError         a listed model that this worker cannot have
     ├── TimeLimitExceededError        the tier's limit ended the job
     ├── WorkerLostError               every attempt took its worker down
@@ -197,13 +194,6 @@ class OperatorDisabledError(AudioTextError):
     http_status = 403
 
 
-class NotAcceptableError(InvalidRequestError):
-    """What the Accept header asks for is not offered here."""
-
-    code = "not_acceptable"
-    http_status = 406
-
-
 class JobNotFoundError(AudioTextError):
     """There is no job with this id."""
 
@@ -237,20 +227,6 @@ class TranscriptChangedError(AudioTextError):
 
     code = "transcript_changed"
     http_status = 409
-
-
-class ClientGoneError(AudioTextError):
-    """The client closed the connection before it was answered."""
-
-    code = "client_gone"
-    http_status = 499
-
-
-class WaitTooLongError(AudioTextError):
-    """The transcript is not ready yet, and this request cannot wait any longer: the job goes on."""
-
-    code = "wait_too_long"
-    http_status = 504
 
 
 class ModelUnavailableError(AudioTextError):
