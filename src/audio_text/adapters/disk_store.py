@@ -176,16 +176,6 @@ class DiskAudioStore:
                 yield draft
                 await draft.publish(target)
 
-    @asynccontextmanager
-    async def _new_file(self, key: str) -> AsyncGenerator[DraftFile]:
-        """A file to write, that appears under its key when the context ends well."""
-        target = self._path(key)
-        with self._disk_errors():
-            await asyncio.to_thread(_make_parents, target)
-            async with draft_file(target.parent, prefix=DRAFT_PREFIX) as draft:
-                yield draft
-                await draft.publish(target)
-
     async def _copy(self, body: AsyncIterator[bytes], draft: DraftFile, size_bytes: int) -> None:
         """Copy all of the body. Raises as soon as it has more than `size_bytes`, or at its end when it has less."""
         received = 0

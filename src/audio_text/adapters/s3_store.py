@@ -12,6 +12,7 @@ from botocore.exceptions import ClientError  # pyright: ignore[reportMissingType
 from audio_text.adapters.draft_file import DraftFile, check_room, draft_file, in_thread, remove_abandoned
 from audio_text.adapters.s3_bucket import create_bucket, set_cors_rule, set_lifecycle_rule
 from audio_text.adapters.s3_client import S3Body, S3Client, S3Clients, code_of, open_clients, s3_answer, s3_errors
+from audio_text.adapters.s3_writing import write_object
 from audio_text.domain.keys import UPLOAD_PREFIX, is_key, key_behind
 from audio_text.domain.media import media_type
 from audio_text.errors import ForeignUrlError, StoreUnavailableError, UploadMissingError
@@ -177,7 +178,7 @@ async def open_s3_store(
     temp_folder: Path,
     reserve_bytes: int,
 ) -> AsyncGenerator[S3AudioStore, None]:
-    """Open the store of one process: one session, one client; the server need not be up.
+    """Open the store of one process: one session, one client; the server need not be up. Raises ConfigurationError.
 
     Downloads go to `temp_folder`, and leave `reserve_bytes` of its disk free.
     """

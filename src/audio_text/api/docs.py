@@ -11,13 +11,14 @@ from litestar import Litestar, Response, get
 from litestar.exceptions import NotFoundException
 from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
-from litestar.openapi.spec import License, Tag
+from litestar.openapi.spec import Components, License, Tag
 from litestar.params import FromPath
 from litestar.types import ControllerRouterHandler
 
 from audio_text.api import choices, dto, messages, transcript_views
 from audio_text.api.dependencies import PROVIDERS
 from audio_text.api.openai import description
+from audio_text.api.operator import SECURITY, SECURITY_SCHEME
 
 ASSETS = Path(__file__).parent / "assets"
 
@@ -83,6 +84,7 @@ not take what it was sent. The messages are among the schemas: Connected, JobUpd
 _TAGS = [
     Tag(name="audio", description="Recordings: where to upload them."),
     Tag(name="jobs", description="Jobs: submit, read, list, cancel, retry, delete, mail."),
+    Tag(name="dead letters", description="For operators: jobs that were given up, and what becomes of them."),
     Tag(name="openai", description="For clients that were written for OpenAI's audio interface: base_url is `/v1`."),
     Tag(name="health", description="Whether the service lives, and whether it can work."),
 ]
@@ -128,6 +130,7 @@ def _document(handlers: Sequence[ControllerRouterHandler], version: str) -> dict
         description=_DESCRIPTION,
         license=License(name="MIT", identifier="MIT"),
         tags=_TAGS,
+        components=Components(security_schemes={SECURITY: SECURITY_SCHEME}),
         use_handler_docstrings=True,
         render_plugins=[JsonRenderPlugin()],
     )

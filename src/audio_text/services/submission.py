@@ -8,7 +8,6 @@ import msgspec
 
 from audio_text.domain.job import Job, JobStatus, Priority
 from audio_text.errors import InvalidRequestError, RecordingTooLongError
-from audio_text.errors import RecordingTooLongError
 from audio_text.ports import AudioProbe, Resources
 from audio_text.services.choices import chosen_options
 from audio_text.services.uploads import UploadService
@@ -85,14 +84,6 @@ class SubmissionService:
         await self._jobs.add(job)
         await wake(self._queue, job.tier, job)
         return job
-
-
-def _check_length(duration: float | None, longest: float | None) -> None:
-    """Refuse what is known to be too long; not every container says how long it is."""
-    if duration is not None and longest is not None and duration > longest:
-        raise RecordingTooLongError(
-            f"The recording lasts {duration:.0f} seconds; a request waits for the text of at most {longest:.0f}."
-        )
 
     def _expiry(self, expires_in: int | None) -> int | None:
         """How many seconds after its end the job is removed; None: never. Raises InvalidRequestError."""
