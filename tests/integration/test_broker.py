@@ -18,6 +18,7 @@ import dramatiq
 import pytest
 import redis
 from dramatiq.errors import ConnectionClosed
+from structlog.testing import capture_logs
 
 from audio_text.adapters.broker import AudioTextBroker, make_broker, make_worker
 from audio_text.adapters.job_queue import RedisJobQueue, open_job_queue
@@ -422,6 +423,21 @@ async def test_a_worker_may_start_before_redis_does(
         redis_server.start()
     await job_queue.enqueue(tier, job_id="job")
     assert await crew.next() == tier
+
+
+async def test_an_outage_of_redis_is_told_once_and_not_by_every_queue_again_and_again(
+    hire: Callable[..., Crew], redis_server: RedisServer, tier: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with capture_logs() as logs:
+        crew = hire(tier, f"{tier}_other", heartbeat_timeout_ms=QUICK_MS)
+        redis_server.stop()
+        try:
+            await eventually(lambda: crew.broker._listener._failures > 5)
+        finally:
+            redis_server.start()
+        await eventually(lambda: crew.broker._listener._failures == 0)
+    assert [line["event"] for line in logs] == ["wake_listener_disconnected"]
+    assert not [record for record in caplog.records if record.name.startswith("dramatiq")]
 
 
 async def test_garbage_on_the_queue_is_passed_over(

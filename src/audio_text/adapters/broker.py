@@ -219,7 +219,8 @@ def make_broker(
 
 def make_worker(broker: AudioTextBroker, threads: int) -> AudioTextWorker:
     """A worker with as many threads as the broker has slots; not started."""
-    logging.getLogger(OUTAGE_LOGGER).addFilter(_is_news)
+    for queue_name in {*broker.queues, *broker.delay_queues}:
+        logging.getLogger(f"{OUTAGE_LOGGER}({queue_name})").addFilter(_is_news)
     worker = AudioTextWorker(broker, worker_timeout=THREAD_STEP_MS, worker_threads=threads)
     # Dramatiq's own default comes from the environment, which is not ours to be configured by.
     worker.queue_prefetch = threads
