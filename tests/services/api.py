@@ -129,7 +129,7 @@ def free_port() -> int:
 @pytest.fixture
 def api_settings(database: Database, redis_server: RedisServer, tmp_path: Path) -> Settings:
     """Real PostgreSQL, Redis and disk, the database and the disk new for each test."""
-    return _settings(database, redis_server, tmp_path)
+    return settings_of(database, redis_server, tmp_path)
 
 
 @pytest.fixture(scope="module")
@@ -141,10 +141,10 @@ async def shared_api_settings(
 ) -> AsyncIterator[Settings]:
     """The same for all tests of a module."""
     async with temporary_database(postgres_server, template=migrated_database) as database:
-        yield _settings(database, redis_server, tmp_path_factory.mktemp("store"))
+        yield settings_of(database, redis_server, tmp_path_factory.mktemp("store"))
 
 
-def _settings(database: Database, redis: RedisServer, folder: Path) -> Settings:
+def settings_of(database: Database, redis: RedisServer, folder: Path) -> Settings:
     (folder / "audio").mkdir()
     return make_settings(
         {
