@@ -46,9 +46,9 @@ class Server:
             time.sleep(0.03)
         raise TimeoutError(self._log.read_text(errors="replace")[-4_000:])
 
-    def stop(self) -> None:
-        """End it in good order."""
-        self._end(self._embedded.command().stop_signal)
+    def stop(self, how: signal.Signals | None = None) -> None:
+        """End it in good order, or as this signal says."""
+        self._end(how or self._embedded.command().stop_signal)
 
     def kill(self) -> None:
         """End it as a power cut would."""
