@@ -172,7 +172,7 @@ async def costs(clients: Clients, repeats: int) -> None:
             update = JobUpdate(job_id=job.id, status=JobStatus.processing, progress=1.0, segments=chunk.segments)
             await resources.events.publish(update)
 
-        with _paused_workers():
+        with paused_workers():
             for name, operation in (("submit", submit), ("status read", status), ("progress event", progress)):
                 await _count(settings, name, operation, repeats)
 
@@ -252,7 +252,7 @@ async def _transactions(settings: Settings) -> int:
 
 
 @contextmanager
-def _paused_workers() -> Generator[None, None, None]:
+def paused_workers() -> Generator[None, None, None]:
     workers = [child for child in psutil.Process().children(recursive=True) if "worker" in child.cmdline()]
     for process in workers:
         process.suspend()

@@ -239,7 +239,8 @@ async def test_a_body_that_is_no_form_is_refused(shared_api: Api, content_type: 
         [file_part(), MODEL],  # the end is missing
         [file_part()[:-1000]],
         [part("x", "y") * 300, MODEL, file_part(), END],
-        [part("prompt", "x" * 100_000), MODEL, file_part(), END],
+        [part("prompt", "x" * 200_000), MODEL, file_part(), END],
+        [part("x", "y" * 10_000) * 20, MODEL, file_part(), END],
         [part("prompt", b"\xff\xfe"), MODEL, file_part(), END],
         [part("prompt", "a\0b"), MODEL, file_part(), END],
         [part("prompt", "x", *[f"X-Header-{n}: y" for n in range(20)]), MODEL, file_part(), END],

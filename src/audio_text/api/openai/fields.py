@@ -211,11 +211,13 @@ def _twice(name: str) -> InvalidFieldError:
 
 
 def _invalid(message: str) -> InvalidFieldError:
-    if missing := _MISSING.fullmatch(message):
-        return InvalidFieldError(f"`{missing['field']}` is missing.", field=missing["field"])
     match = _AT.fullmatch(message)
     if match is None:
-        return InvalidFieldError(f"The form is not usable: {message}.")
+        missing = _MISSING.fullmatch(message)
+        field = missing["field"] if missing else None
+        return InvalidFieldError(
+            f"`{field}` is missing." if field else f"The form is not usable: {message}.", field=field
+        )
     field, what = match["field"], match["what"]
     possible = f" Possible: {', '.join(CHOICES[field])}." if field in CHOICES else ""
     return InvalidFieldError(f"`{field}` is not usable: {what[:1].lower()}{what[1:]}.{possible}", field=field)

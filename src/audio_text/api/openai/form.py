@@ -20,8 +20,8 @@ from audio_text.services.uploads import Recording, UploadService
 MEDIA_TYPE = "multipart/form-data"
 FILE = "file"
 
-LARGEST_FIELD_BYTES = 65_536
-"""The longest field is a prompt of 4,000 characters."""
+LARGEST_TEXT_BYTES = 131_072
+"""Of all fields together; the longest that is of use is a prompt of 4,000 characters."""
 
 MOST_PARTS = 256
 """An array comes as a part for each of its items."""
@@ -54,6 +54,7 @@ class Form:
     def __init__(self, request: Request[Any, Any, Any], uploads: UploadService) -> None:
         self.fields: list[tuple[str, str]] = []
         self.recording: Recording | None = None
+        self._text_bytes = 0
         self._request = request
         self._uploads = uploads
 
@@ -74,13 +75,28 @@ class Form:
 
     async def _take(self, part: _Part, content: AsyncIterator[bytes]) -> None:
         if part.name != FILE:
-            self.fields.append((part.name, await _text(part.name, content)))
+            self.fields.append((part.name, await self._text(part.name, content)))
             return
         if self.recording is not None:
             raise InvalidFieldError("`file` was sent twice: a request is for one recording.", field=FILE)
         self.recording = await self._uploads.receive(
             filename=_plain(part.filename or ""), content_type=part.content_type, body=content
         )
+
+    async def _text(self, name: str, content: AsyncIterator[bytes]) -> str:
+        data = bytearray()
+        async for piece in content:
+            data += piece
+            self._text_bytes += len(piece)
+            if self._text_bytes > LARGEST_TEXT_BYTES:
+                raise InvalidRequestError(f"The form has more than {LARGEST_TEXT_BYTES} bytes beside its file.")
+        try:
+            text = data.decode()
+        except UnicodeDecodeError as error:
+            raise InvalidFieldError(f"`{name[:100]}` is not UTF-8 text.", field=name[:100]) from error
+        if "\x00" in text or "\x00" in name:
+            raise InvalidFieldError(f"`{name[:100]}` holds a NUL character, which no text needs.", field=name[:100])
+        return text
 
     async def _events(self) -> AsyncGenerator[Event, None]:
         boundary = _boundary(self._request.headers.get("content-type", ""))
@@ -114,21 +130,6 @@ async def _content(events: AsyncIterator[Event]) -> AsyncGenerator[bytes, None]:
         if not isinstance(event, bytes | bytearray):
             return
         yield bytes(event)
-
-
-async def _text(name: str, content: AsyncIterator[bytes]) -> str:
-    data = bytearray()
-    async for piece in content:
-        data += piece
-        if len(data) > LARGEST_FIELD_BYTES:
-            raise InvalidFieldError(f"`{name[:100]}` is longer than {LARGEST_FIELD_BYTES} bytes.", field=name[:100])
-    try:
-        text = data.decode()
-    except UnicodeDecodeError as error:
-        raise InvalidFieldError(f"`{name[:100]}` is not UTF-8 text.", field=name[:100]) from error
-    if "\x00" in text or "\x00" in name:
-        raise InvalidFieldError(f"`{name[:100]}` holds a NUL character, which no text needs.", field=name[:100])
-    return text
 
 
 def _plain(filename: str) -> str:
