@@ -65,7 +65,7 @@ def stopping() -> Iterator[Cell]:
     cell = partial(Cell, scenes.a_worker_is_stopped)
     for fault in faults("jobs.release", held="jobs.record"):
         yield cell(fault, (LOST, HANDED_BACK))
-    for fault in faults("events.publish:pending", "queue.enqueue", held="jobs.record"):
+    for fault in faults("events.publish:pending", "queue.enqueue:job", held="jobs.record"):
         yield cell(fault, HANDED_BACK)
 
 

@@ -49,7 +49,8 @@ class Stage(NamedTuple):
 
     @asynccontextmanager
     async def _world(self, name: str) -> AsyncGenerator[tuple[World, Crew]]:
-        folder = self.folder / "".join(letter if letter.isalnum() else "_" for letter in name)
+        kind = "disk" if self.s3 is None else "s3"
+        folder = self.folder / "".join(letter if letter.isalnum() else "_" for letter in f"{kind} {name}")
         folder.mkdir()
         async with temporary_database(self.postgres, template=self.template) as database:
             settings = self._settings(settings_of(database, self.redis, folder))
@@ -91,6 +92,6 @@ class Plays:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _play(self, cell: Cell) -> None:
-        twin = await asyncio.shield(self._twins[cell.recording])
         async with self._turns:
+            twin = await asyncio.shield(self._twins[cell.recording])
             await self._stage.play(cell._replace(twin=twin))

@@ -6,7 +6,7 @@ import pytest
 
 from faults.matrix import Cell, disk_cells, s3_cells
 from faults.stage import Plays, Stage
-from services.faulty import Nursery, nursery
+from services.faulty import nursery
 from services.postgres import PostgresServer
 from services.redis import RedisServer
 from services.s3 import S3Server

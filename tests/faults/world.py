@@ -4,7 +4,7 @@ import asyncio
 import os
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from audio_text.adapters.event_log import START, RedisEventLog
 from audio_text.adapters.redis_client import open_client
 from audio_text.bootstrap import open_resources
 from audio_text.domain.events import JobUpdate
+from audio_text.errors import EventsUnavailableError
 from audio_text.services.storage import StorageService
 from audio_text.settings import Settings
 from recordings import path_of
@@ -81,7 +82,11 @@ class World:
 
     async def events(self, job_id: str) -> list[JobUpdate]:
         """The log of the job's events."""
-        return [published.update for _, published in await self._log.read(job_id, START)]
+        async with asyncio.timeout(SECONDS):
+            while True:
+                # A busy machine may keep this process from hearing Redis in time.
+                with suppress(EventsUnavailableError):
+                    return [published.update for _, published in await self._log.read(job_id, START)]
 
     async def picture(self, job_id: str) -> dict[str, object]:
         """Everything there is about a job, to be compared."""

@@ -38,8 +38,9 @@ class Kind(StrEnum):
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True):
-    """What happens, once, at a step: `part.method`, and `:status` of the event that is published there.
+    """What happens, once, at a step: `part.method`.
 
+    After a colon stands what passes there: the status of an event, or `job` for a wake-up because of one.
     `number`: the how-manieth passing of the step is struck. `held` names a step that waits until it has struck.
     """
 
@@ -128,6 +129,8 @@ class FaultyProcess:
 
     async def terminate(self) -> int:
         """Send SIGTERM; the exit status."""
+        if self.is_worker and self.exit_status is None:
+            await self.wait_for("worker_ready")  # before, nobody would catch the signal
         if self.exit_status is None:
             psutil.Process(self.pid).terminate()
         return await self.ended()

@@ -59,7 +59,7 @@ class Trap:
         self._file = file
         self._passed = 0
         self._part, _, self._method = fault.step.partition(".")
-        self._method, _, self._status = self._method.partition(":")
+        self._method, _, self._passing = self._method.partition(":")
 
     def lay(self, parts: dict[str, object]) -> None:
         """Put it on the way to the method, if one of these parts has it."""
@@ -77,7 +77,7 @@ class Trap:
 
         @wraps(call)
         async def watched(*arguments: Any, **options: Any) -> Any:
-            number = self._count(arguments)
+            number = self._count(arguments, options)
             self._pass(Moment.before, number)
             answer = await call(*arguments, **options)
             self._pass(Moment.after, number)
@@ -90,7 +90,7 @@ class Trap:
     ) -> Callable[..., AbstractAsyncContextManager[Any]]:
         @asynccontextmanager
         async def watched(*arguments: Any, **options: Any) -> AsyncGenerator[Any]:
-            number = self._count(arguments)
+            number = self._count(arguments, options)
             self._pass(Moment.before, number)
             async with call(*arguments, **options) as value:
                 self._pass(Moment.after, number)
@@ -101,7 +101,7 @@ class Trap:
     def _watched_function(self, call: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(call)
         def watched(*arguments: Any, **options: Any) -> Any:
-            number = self._count(arguments)
+            number = self._count(arguments, options)
             self._pass(Moment.before, number)
             answer = call(*arguments, **options)
             self._pass(Moment.after, number)
@@ -118,9 +118,10 @@ class Trap:
 
         return held
 
-    def _count(self, arguments: tuple[Any, ...]) -> int:
-        told = next((it.status.value for it in arguments if isinstance(it, JobUpdate)), "")
-        if self._status and told != self._status:
+    def _count(self, arguments: tuple[Any, ...], options: dict[str, Any]) -> int:
+        told = [it.status.value for it in arguments if isinstance(it, JobUpdate)]
+        passing = told or [name.removesuffix("_id") for name, value in options.items() if value]
+        if self._passing and self._passing not in passing:
             return 0
         self._passed += 1
         return self._passed
