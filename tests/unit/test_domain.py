@@ -11,7 +11,8 @@ from audio_text.domain.events import JobUpdate, Published
 from audio_text.domain.job import LEGAL_TRANSITIONS, Completed, JobStatus
 from audio_text.domain.options import Task, TranscriptionOptions, VadOptions
 from audio_text.domain.tiers import RetryPolicy
-from audio_text.domain.transcript import Segment, Word, plain_text
+from audio_text.domain.speakers import plain_text
+from audio_text.domain.transcript import Segment, Word
 from factories import make_chunk, make_job, make_segment, make_settings
 
 FINAL = {JobStatus.completed, JobStatus.failed, JobStatus.cancelled}

@@ -17,6 +17,20 @@ class Task(Enum):
     translate = "translate"
 
 
+class Channels(Enum):
+    """What is heard of a recording with several channels: all of them mixed, or each by itself."""
+
+    mixed = "mixed"
+    separate = "separate"
+
+
+ChannelName = Annotated[
+    str,
+    Meta(min_length=1, max_length=64, pattern="^[^\\s\\x00-\\x1f\\x7f-\\x9f][^\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029]*$"),
+]
+"""Stands in front of what is said on a channel: one line, as subtitles and tables need it."""
+
+
 class VadOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Silero voice activity detection, faster-whisper's parameters."""
 
@@ -32,6 +46,7 @@ class TranscriptionOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unk
 
     `language` is an ISO 639-1 code as Whisper spells it, None to detect. The clip is a range in seconds
     of the recording, `clip_end_seconds` None meaning its end; times in the result stay those of the recording.
+    `channel_names` are those of the first, second, … channel, where they are transcribed separately.
     """
 
     language: Annotated[str, Meta(pattern="^[a-z]{2,3}$")] | None = None
@@ -48,3 +63,5 @@ class TranscriptionOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unk
     vad: VadOptions = VadOptions()
     clip_start_seconds: Annotated[float, Meta(ge=0, le=1_000_000)] = 0.0
     clip_end_seconds: Annotated[float, Meta(gt=0, le=1_000_000)] | None = None
+    channels: Channels = Channels.mixed
+    channel_names: Annotated[tuple[ChannelName, ...], Meta(max_length=32)] = ()

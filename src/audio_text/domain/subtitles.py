@@ -92,6 +92,16 @@ class CueShaper:
             self._held = cue
         return finished
 
+    @property
+    def earliest_ms(self) -> int | None:
+        """Where the cue begins that is held back: none that follows begins before it."""
+        return None if self._held is None else self._held.start_ms
+
+    def finish_before(self, now_ms: int) -> list[Cue]:
+        """Nothing begins before this: the cue that was held back, if it is over by then at the latest."""
+        is_over = self._held is not None and self._held.start_ms + self._longest_ms <= now_ms
+        return self.finish() if is_over else []
+
     def finish(self) -> list[Cue]:
         """Nothing follows: the cue that was held back, if there is one."""
         held, self._held = self._held, None
@@ -102,6 +112,50 @@ class CueShaper:
         reading_ms = 1_000 * sum(map(_width, cue.lines)) / self._limits.max_characters_per_second
         wanted = max(cue.end_ms, cue.start_ms + round(max(reading_ms, SHORTEST_CUE_MS)))
         return msgspec.structs.replace(cue, end_ms=min(wanted, before_ms, cue.start_ms + self._longest_ms))
+
+
+class SpeakerCues:
+    """Cuts the segments of several speakers, which come by their start, into cues that come so, too.
+
+    Every speaker's cues are cut by themselves: where two speak at once, their cues overlap.
+    """
+
+    def __init__(self, limits: CueLimits = DEFAULT_LIMITS) -> None:
+        self._limits = limits
+        self._shapers: dict[str | None, CueShaper] = {}
+        self._finished: list[Cue] = []
+        self._told_ms = 0
+
+    def feed(self, segment: Segment, *, speaker: str | None) -> list[Cue]:
+        """Take the next segment; the cues that are finished by it, and that no other can come before."""
+        now_ms = round(max(segment.start, 0.0) * 1_000)
+        shaper = self._shapers.setdefault(speaker, CueShaper(self._limits))
+        self._finished += shaper.feed(segment, speaker=speaker)
+        for other in self._shapers.values():
+            self._finished += other.finish_before(now_ms)
+        held = [start for shaper in self._shapers.values() if (start := shaper.earliest_ms) is not None]
+        return self._ordered(min([now_ms, *held]))
+
+    def finish(self) -> list[Cue]:
+        """Nothing follows: all that was held back."""
+        for shaper in self._shapers.values():
+            self._finished += shaper.finish()
+        return self._ordered(None)
+
+    def _ordered(self, before_ms: int | None) -> list[Cue]:
+        self._finished.sort(key=lambda cue: cue.start_ms)
+        count = (
+            len(self._finished)
+            if before_ms is None
+            else bisect_left(self._finished, before_ms, key=lambda cue: cue.start_ms)
+        )
+        told, self._finished = self._finished[:count], self._finished[count:]
+        return [self._in_order(cue) for cue in told]
+
+    def _in_order(self, cue: Cue) -> Cue:
+        """WebVTT allows no cue to begin before the one above it; a model's times may deviate by a little."""
+        self._told_ms = max(self._told_ms, cue.start_ms)
+        return msgspec.structs.replace(cue, start_ms=self._told_ms, end_ms=max(cue.end_ms, self._told_ms + 1))
 
 
 def _pieces(segment: Segment) -> list[Piece]:

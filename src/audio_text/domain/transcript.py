@@ -16,7 +16,8 @@ class Segment(msgspec.Struct, frozen=True, kw_only=True):
     """A stretch of speech, with Whisper's own scores for it.
 
     `id` counts from 0 without gaps within a job; `start` and `end` are seconds from the beginning
-    of the recording; `seek` is the 10-ms frame at which its decoding window began.
+    of the recording; `seek` is the 10-ms frame at which its decoding window began. `channel` counts from 1;
+    None where all channels were heard as one.
     """
 
     id: int
@@ -30,6 +31,22 @@ class Segment(msgspec.Struct, frozen=True, kw_only=True):
     compression_ratio: float
     no_speech_prob: float
     words: tuple[Word, ...] | None = None
+    channel: int | None = None
+
+
+class ChannelProgress(msgspec.Struct, frozen=True, kw_only=True):
+    """How far one channel is that is transcribed by itself; the rest of the recording is heard from here on.
+
+    `position` and `block_start` are seconds of the recording: what lies before `position` is done and stored, and
+    `block_start` is where the block began that it lies in. `duration_after_vad` are seconds of speech up to there.
+    """
+
+    channel: int
+    position: float
+    block_start: float | None = None
+    duration_after_vad: float = 0.0
+    language: str | None = None
+    language_probability: float | None = None
 
 
 class AudioFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,6 +66,8 @@ class TranscriptChunk(msgspec.Struct, frozen=True, kw_only=True):
     `duration` is the best known so far and exact in the last chunk, whose `position` equals it.
     `duration_after_vad` grows with `position`. `block_start`, in seconds of the recording, is where the
     block began whose segments come next. `device` and `compute_type` are the model's, in CTranslate2's spelling.
+    Where channels are transcribed separately, `channels` tells of each: `position` is the earliest of theirs, the
+    speech that of all together, and the language that of the channel with most speech.
     """
 
     segments: tuple[Segment, ...]
@@ -60,6 +79,7 @@ class TranscriptChunk(msgspec.Struct, frozen=True, kw_only=True):
     block_start: float | None = None
     device: str | None = None
     compute_type: str | None = None
+    channels: tuple[ChannelProgress, ...] | None = None
 
     @property
     def progress(self) -> float:
@@ -67,8 +87,3 @@ class TranscriptChunk(msgspec.Struct, frozen=True, kw_only=True):
         if self.duration <= 0:
             return 0.0
         return round(min(100.0, 100.0 * self.position / self.duration), 1)
-
-
-def plain_text(segments: "tuple[Segment, ...] | list[Segment]") -> str:
-    """Join the segments' texts as Whisper wrote them (each begins with its own space)."""
-    return "".join(segment.text for segment in segments).strip()

@@ -12,7 +12,8 @@ import structlog
 from audio_text.domain.blocks import prompt_tokens
 from audio_text.domain.events import JobUpdate
 from audio_text.domain.job import AttemptEnd, Completed, Failed, Job, JobStatus
-from audio_text.domain.transcript import Segment, TranscriptChunk, plain_text
+from audio_text.domain.speakers import plain_text, speakers_of
+from audio_text.domain.transcript import Segment, TranscriptChunk
 from audio_text.errors import (
     AudioTextError,
     EngineBrokenError,
@@ -255,7 +256,7 @@ class _Attempt:
         if chunk is None:
             raise AudioTextError("The engine ended without a word about the recording.")
         return Completed(
-            result_text=plain_text(self.segments),
+            result_text=plain_text(self.segments, speakers=speakers_of(self.job.options)),
             duration=chunk.duration,
             duration_after_vad=chunk.duration_after_vad,
             processing_time_seconds=self.elapsed_seconds(),
