@@ -201,6 +201,7 @@ async def world(settings: Settings, database: Database, folder: Path) -> AsyncGe
                 redis, settings.secrets.redis_password, db=redis.events_db, client_name="test", connections=2
             ) as client,
         ):
+            await api.services.resources.store.prepare()
             yield World(settings, api, rows, RedisEventLog(client, settings.events))
     finally:
         await rows.close()
