@@ -3,11 +3,13 @@
 import math
 from collections.abc import AsyncIterator, Iterator
 from io import BytesIO
+from typing import Any
 
 import openai
 import pytest
 from openai import AsyncOpenAI, OpenAI
 
+import media
 from audio_text.settings import Settings
 from recordings import path_of, plain, text_of, words_of
 from services.openai_service import Service, openai_service
@@ -109,6 +111,32 @@ def test_get_times_of_words_and_segments(client: OpenAI) -> None:
 
     assert transcription.words
     assert transcription.segments
+
+
+@pytest.mark.parametrize(
+    ("response_format", "content_type"),
+    [
+        ("json", "application/json"),
+        ("verbose_json", "application/json"),
+        ("text", "text/plain; charset=utf-8"),
+        ("srt", "text/plain; charset=utf-8"),
+        ("vtt", "text/plain; charset=utf-8"),
+    ],
+)
+def test_every_format_has_its_content_type(client: OpenAI, response_format: Any, content_type: str) -> None:
+    answer = client.audio.transcriptions.with_raw_response.create(
+        model="whisper-1", file=SPEECH, response_format=response_format
+    )
+    assert answer.headers["content-type"] == content_type
+
+
+def test_silence_has_no_text(client: OpenAI) -> None:
+    silence = ("silence.wav", media.wav())
+    verbose = client.audio.transcriptions.create(model="whisper-1", file=silence, response_format="verbose_json")
+    stream = client.audio.transcriptions.create(model="whisper-1", file=silence, stream=True)
+
+    assert (verbose.text, verbose.segments, verbose.duration) == ("", [], 1.0)
+    assert [(event.type, event.text) for event in stream] == [("transcript.text.done", "")]
 
 
 def test_say_what_to_expect(service: Service, client: OpenAI) -> None:
@@ -232,7 +260,7 @@ def test_a_model_that_does_not_exist_is_not_found(client: OpenAI) -> None:
     ],
 )
 def test_a_field_that_is_not_possible_is_a_bad_request_that_names_it(
-    service: Service, client: OpenAI, wrong: dict, param: str
+    service: Service, client: OpenAI, wrong: dict[str, Any], param: str
 ) -> None:
     with pytest.raises(openai.BadRequestError) as refused:
         client.audio.transcriptions.create(model="whisper-1", file=SPEECH, **wrong)

@@ -88,11 +88,11 @@ def reply(form: TranslationForm, job: Job, segments: list[Segment]) -> Response[
     """Write the transcript of a completed job in the format that was asked for."""
     match form.response_format:
         case "text":
-            return Response(job.result_text or "", status_code=200, media_type="text/plain; charset=utf-8")
+            return Response(job.result_text or "", status_code=200, media_type="text/plain")
         case "srt" | "vtt" as subtitles:
             # As OpenAI does: neither application/x-subrip nor text/vtt.
             text = render(_SUBTITLES[subtitles], segments)
-            return Response(text, status_code=200, media_type="text/plain; charset=utf-8")
+            return Response(text, status_code=200, media_type="text/plain")
         case "verbose_json":
             return Response(_verbose(form, job, segments), status_code=200, media_type="application/json")
         case _:
