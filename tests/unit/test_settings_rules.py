@@ -72,6 +72,7 @@ def test_the_bucket_may_not_remove_what_is_needed(role: Role, variable: str, key
 API_MISTAKES = {
     "JOB_DEFAULT_MODEL": ("bsae", 'job.default_model names "bsae" (in AUDIO_TEXT_JOB_DEFAULT_MODEL)'),
     "UPLOAD_EXTENSIONS": ("mp3,.WAV", 'upload.extensions has ".WAV"'),
+    "OPENAI_ALIASES_WHISPER_1": ("larg-v3", 'openai.aliases.whisper-1 names "larg-v3"'),
 }
 WORKER_MISTAKES = {
     "ENGINE_PRELOAD": ("base,tinny", 'engine.preload names "tinny" (in AUDIO_TEXT_ENGINE_PRELOAD)'),
@@ -115,6 +116,12 @@ def test_a_refusal_names_what_is_allowed_and_what_was_probably_meant() -> None:
 
 def test_the_default_model_must_be_offered() -> None:
     assert "[models] does not list it" in refusal(Role.api, MODELS_BASE_SOURCE="")
+
+
+def test_a_name_of_openais_stands_for_the_default_model_or_another_and_any_other_for_itself() -> None:
+    settings = make_settings({"openai.aliases": {"whisper-1": "", "big": "large-v3"}})
+    names = ("whisper-1", "big", "tiny", "unknown")
+    assert [settings.model_behind(name) for name in names] == ["base", "large-v3", "tiny", "unknown"]
 
 
 def test_the_fallback_tier_must_exist() -> None:
