@@ -13,7 +13,7 @@ import msgspec
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidHandshake, WebSocketException
 
-PATIENCE_SECONDS = 240.0
+PATIENCE_SECONDS = 600.0
 """A client that has not got on for so long has found a promise broken."""
 
 ANSWER_SECONDS = 15.0
