@@ -262,7 +262,7 @@ def table(verdict: Verdict, injected: Sequence[Injected], *, seed: int, seconds:
         f"     lost                          {lost}",
         f"     ended twice                   {twice}",
         f"workers lost under a job           {sum(ending.lost for ending in verdict.endings)}",
-        f"completed after a resume           {len(changed)}, {changed.count(0.0)} of them with the very words of the twin",
+        f"completed after a resume           {len(changed)}, {changed.count(0.0)} with the very words of the twin",
         f"     other words, at most          {max(changed, default=0.0):.1%}",
         f"audio decoded again per lost worker {_spread(verdict.recomputed)}",
         f"lost worker to next claim          {_spread(verdict.takeovers)}",
