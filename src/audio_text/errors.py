@@ -32,6 +32,7 @@
     ├── StreamGapError                events were lost: read the row again
     ├── TransientError                trying again later may work
     │   ├── DatabaseUnavailableError
+    ├── DeadlinePassedError           nobody began the job in time
     │   ├── QueueUnavailableError
     │   ├── EventsUnavailableError
     │   ├── StoreUnavailableError
@@ -280,6 +281,12 @@ class QueueUnavailableError(TransientError):
 
 class EventsUnavailableError(TransientError):
     """Live events are not available just now: try again in a few seconds."""
+class DeadlinePassedError(AudioTextError):
+    """No worker was free before the deadline of this job: it was not begun."""
+
+    code = "deadline_passed"
+
+
 
     code = "events_unavailable"
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from audio_text.domain.events import JobUpdate, Published
 from audio_text.domain.job import AttemptEnd, AttemptRecord, Completed, Failed, Job, JobStatus, Retention
@@ -53,6 +54,8 @@ class JobRepository(Protocol):
         """Take a job of the tier that may run: pending and available, or processing with its lease run out.
 
         Highest priority first; then the job of whoever has the fewest in work on this tier, None being an owner like
+        None whose deadline passed before anybody began it.
+
         any other; then the oldest. Claims at the same time may deviate between owners, and never get the same job.
         It becomes processing, attempt + 1, claims + 1, leased to `owner`, who is a worker; started_at is set at the
         first attempt. An attempt record begins, and an earlier one that never ended is marked lost; `position` is
@@ -110,12 +113,20 @@ class JobRepository(Protocol):
     async def retry(self, job_id: str, *, again: "Again") -> Job:
         """Move failed or cancelled → pending with its attempts reset; the job as it stands then.
 
-        Stored segments are kept to continue behind them, unless model or options change. A pending or processing job
+        Stored segments are kept to continue behind them, unless model or options change. It has no deadline any more.
+        A pending or processing job
         that was retried already is returned as it is. Raises JobNotFoundError, JobStateError for a completed one.
         """
         ...
 
     async def delete(self, job_id: str) -> Job | None:
+    async def annotate(self, job_id: str, *, notes: "Notes") -> Job:
+        """Change what is noted on a job, whatever its status; the job as it stands then.
+
+        Raises JobNotFoundError, and InvalidRequestError when it would have more than MOST_METADATA keys.
+        """
+        ...
+
         """Remove the job with its segments and attempts, whatever its status; the job as it was, None if unknown."""
         ...
 
@@ -140,6 +151,13 @@ class JobRepository(Protocol):
         ...
 
     async def unannounced(self, *, seconds: float, limit: int) -> list[Job]:
+    async def end_late(self, *, limit: int) -> list[Job]:
+        """Fail, with code deadline_passed, pending jobs that nobody began before their deadline; at most `limit`.
+
+        Returns the jobs as they stand then. No claim takes such a job.
+        """
+        ...
+
         """Jobs that ended more than `seconds` ago and whose terminal event is not known to be published."""
         ...
 
@@ -184,6 +202,16 @@ class Again(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class UploadTarget(msgspec.Struct, frozen=True, kw_only=True):
+class Notes(msgspec.Struct, frozen=True, kw_only=True):
+    """What changes in the notes on a job; UNSET keeps what is there.
+
+    Of the metadata, the keys that are named change, and go where their value is None; None instead clears all.
+    """
+
+    description: str | UnsetType | None = UNSET
+    metadata: dict[str, str | None] | UnsetType | None = UNSET
+
+
     """Where a client PUTs the raw bytes, and the headers it must send with them."""
 
     url: str

@@ -76,6 +76,8 @@ class JobRepositoryContract:
             content_type=None,
             description="with a note",
             owner="somebody",
+            metadata={"Projekt": 'Ä "b" {c}', "": ""},
+            deadline=datetime(2030, 1, 1, tzinfo=UTC),
             priority=Priority.low,
             request_id="req-1",
             options=TranscriptionOptions(

@@ -9,7 +9,7 @@ from audio_text.domain.blocks import WINDOW_SECONDS
 from audio_text.domain.job import AttemptEnd, Completed, Failed, Job, JobStatus
 from audio_text.domain.transcript import TranscriptChunk
 from audio_text.ports import Claim, Released
-from fakes.rows import LOST, UNFINISHED, FakeRows, age, storable_struct
+from fakes.rows import LOST, UNFINISHED, FakeRows, age, is_late, storable_struct
 
 
 class FakeJobClaims(FakeRows):
@@ -35,6 +35,7 @@ class FakeJobClaims(FakeRows):
             if job.tier == tier
             and job.status in UNFINISHED
             and (job.lease_expires_at or job.available_at or now) <= now
+            and not is_late(job)
         ]
 
     def take(self, job: Job, *, owner: str, lease_seconds: float) -> Job:

@@ -2,12 +2,13 @@
 
 from datetime import UTC, datetime
 
+from msgspec import UNSET
 from msgspec.structs import replace
 
-from audio_text.domain.job import AttemptEnd, AttemptRecord, Job, JobStatus
+from audio_text.domain.job import MOST_METADATA, AttemptEnd, AttemptRecord, Job, JobStatus
 from audio_text.domain.transcript import Segment
-from audio_text.errors import JobNotFoundError, JobStateError
-from audio_text.ports import Again, Released
+from audio_text.errors import InvalidRequestError, JobNotFoundError, JobStateError
+from audio_text.ports import Again, Notes, Released
 from fakes.claims import FakeJobClaims
 from fakes.rows import RETRYABLE, UNFINISHED, age, end, storable_struct
 from fakes.upkeep import FakeJobUpkeep
@@ -93,12 +94,23 @@ class FakeJobRepository(FakeJobClaims, FakeJobUpkeep):
             finished_at=None,
             expires_at=None,
             processing_time_seconds=None,
+            deadline=None,
             error_code=None,
             error_message=None,
             is_dead_letter=False,
         )
 
     async def delete(self, job_id: str) -> Job | None:
+    async def annotate(self, job_id: str, *, notes: Notes) -> Job:
+        job = await self.get(job_id)
+        description = job.description if notes.description is UNSET else notes.description
+        changes = {} if notes.metadata is UNSET else notes.metadata
+        merged = {} if changes is None else {**job.metadata, **changes}
+        metadata = {key: value for key, value in merged.items() if value is not None}
+        if len(metadata) > MOST_METADATA:
+            raise InvalidRequestError(f"`metadata` would have more than {MOST_METADATA} keys: remove some with null.")
+        return self.overwrite(job_id, description=description, metadata=metadata)
+
         await self.check()
         self._segments.pop(job_id, None)
         self._attempts.forget(job_id)

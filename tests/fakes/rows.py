@@ -60,6 +60,11 @@ def is_expired(job: Job) -> bool:
     return job.expires_at is not None and job.expires_at <= datetime.now(UTC)
 
 
+def is_late(job: Job) -> bool:
+    is_waiting = job.status is JobStatus.pending and job.started_at is None
+    return is_waiting and job.deadline is not None and job.deadline <= datetime.now(UTC)
+
+
 def storable_struct(struct: Row) -> Row:
     """Give what comes back of it from a table: texts there cannot hold everything."""
     return msgspec.convert(storable(msgspec.to_builtins(struct)), type(struct))

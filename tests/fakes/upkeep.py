@@ -5,8 +5,8 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
 from audio_text.domain.job import Job, JobStatus, Retention
-from audio_text.errors import WorkerLostError
-from fakes.rows import LOST, UNFINISHED, FakeRows, age, end, is_expired
+from audio_text.errors import DeadlinePassedError, WorkerLostError
+from fakes.rows import LOST, UNFINISHED, FakeRows, age, end, is_expired, is_late
 
 
 class FakeJobUpkeep(FakeRows):
@@ -18,7 +18,7 @@ class FakeJobUpkeep(FakeRows):
         jobs: dict[str, int] = {}
         for job in self.jobs.values():
             due = job.lease_expires_at or (job.available_at or job.creation_date) + timedelta(seconds=seconds)
-            if job.status in UNFINISHED and due < now:
+            if job.status in UNFINISHED and due < now and not is_late(job):
                 jobs[job.tier] = jobs.get(job.tier, 0) + 1
         return jobs
 
@@ -45,6 +45,14 @@ class FakeJobUpkeep(FakeRows):
                 fields = {"error_code": error.code, "error_message": error.detail, "is_dead_letter": True}
                 ended.append(self._finish(job.id, status=JobStatus.failed, finished_at=now, **fields))
         return ended
+
+    async def end_late(self, *, limit: int) -> list[Job]:
+        await self.check()
+        now = datetime.now(UTC)
+        error = DeadlinePassedError()
+        late = sorted((job.deadline, job.id) for job in self.jobs.values() if job.deadline and is_late(job))
+        fields = {"status": JobStatus.failed, "error_code": error.code, "error_message": error.detail}
+        return [self._finish(job_id, finished_at=now, **fields) for _, job_id in late[:limit]]
 
     async def unannounced(self, *, seconds: float, limit: int) -> list[Job]:
         await self.check()

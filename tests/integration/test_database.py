@@ -17,7 +17,7 @@ from audio_text.adapters.database import PooledEngine, open_database, vendor_err
 from audio_text.adapters.repository import PiccoloJobRepository
 from audio_text.domain.job import AttemptEnd, Completed, Failed, Retention
 from audio_text.errors import AudioTextError, DatabaseUnavailableError
-from audio_text.ports import Again, Claim, Released
+from audio_text.ports import Again, Claim, Notes, Released
 from factories import make_chunk, make_job, make_segment
 from services.database import Database
 from services.relay import Relay
@@ -245,8 +245,10 @@ async def test_every_method_is_one_statement(engine: PooledEngine, jobs: Piccolo
         "retry": lambda: jobs.retry(job.id, again=Again(whisper_model="other")),
         "attempts": lambda: jobs.attempts(job.id),
         "dead_letters": lambda: jobs.dead_letters(limit=10),
+        "annotate": lambda: jobs.annotate(job.id, notes=Notes(metadata={"a": "b"})),
         "drop_dead_letter": lambda: jobs.drop_dead_letter(job.id),
         "end_exhausted": lambda: jobs.end_exhausted({TIER: 1}),
+        "end_late": lambda: jobs.end_late(limit=10),
         "unannounced": lambda: jobs.unannounced(seconds=1.0, limit=10),
         "mark_announced": lambda: jobs.mark_announced([job.id]),
         "delete_expired": lambda: jobs.delete_expired(limit=10),

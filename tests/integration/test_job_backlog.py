@@ -64,9 +64,11 @@ async def backlog(postgres_server: PostgresServer, migrated_database: str) -> As
         pytest.param(GET, "'x'", "transcription_job_pkey", id="get"),
         pytest.param(RECENT, "NULL, NULL, NULL, NULL, 100", "transcription_job_newest", id="recent"),
         pytest.param(RECENT, f"'{NOW}', 'x', NULL, NULL, 100", "transcription_job_newest", id="page"),
-        pytest.param(SEGMENTS, "'x', 0", "transcription_segment_position", id="segments"),
+        pytest.param(SEGMENTS, "'x', 0, NULL", "transcription_segment_position", id="segments"),
         pytest.param(ATTEMPTS, "'x'", "transcription_attempt_claim", id="attempts"),
-        pytest.param(RECORD, "1, 1, 1, 'en', 1, 'x', 1, 0, '[]'", "transcription_job_pkey", id="record"),
+        pytest.param(
+            RECORD, "1, 1, 1, 1, 1, 'en', 1, 'cpu', 'int8', 'x', 1, 0, '[]'", "transcription_job_pkey", id="record"
+        ),
         pytest.param(
             COMPLETE, "'', 1, 1, 1, 1, 'en', 1, 'x', 1, 'e', 'c', 'm'", "transcription_attempt_claim", id="complete"
         ),

@@ -17,7 +17,13 @@ from structlog.testing import capture_logs
 
 from audio_text.adapters.migrations import ADVISORY_LOCK, migrate, revert
 from audio_text.adapters.piccolo_app import APP_CONFIG
-from audio_text.adapters.tables import EnumVarchar, TranscriptionAttempt, TranscriptionJob, TranscriptionSegment
+from audio_text.adapters.tables import (
+    EnumVarchar,
+    IdempotencyKey,
+    TranscriptionAttempt,
+    TranscriptionJob,
+    TranscriptionSegment,
+)
 from audio_text.domain.job import AttemptRecord, Job, JobStatus
 from audio_text.errors import AudioTextError, ConfigurationError, DatabaseUnavailableError
 from services.database import Database
@@ -25,10 +31,13 @@ from services.relay import Relay
 
 NAMES = [
     f"audio_text_2026_11_22_{name}"
-    for name in ("status", "tables", "indexes", "attempts", "turns", "owners", "shares", "expiry", "resuming")
+    for name in (
+        *("status", "tables", "indexes", "attempts", "turns", "owners", "shares", "expiry", "resuming"),
+        *("resource", "search"),
+    )
 ]
 
-TABLES = [TranscriptionJob, TranscriptionSegment, TranscriptionAttempt]
+TABLES = [TranscriptionJob, TranscriptionSegment, TranscriptionAttempt, IdempotencyKey]
 
 EVERYTHING = """
 SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace

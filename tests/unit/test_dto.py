@@ -5,7 +5,8 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 
-from audio_text.api.dto import EmailRequest, JobView, TranscribeRequest, UploadAnswer, UploadRequest, checked_job_id
+from audio_text.api.dto import EmailRequest, JobView, UploadAnswer, UploadRequest, checked_job_id
+from audio_text.api.job_requests import TranscribeRequest
 from audio_text.api.messages import JobUpdateMessage
 from audio_text.domain.events import JobUpdate
 from audio_text.domain.job import JobStatus
@@ -43,7 +44,7 @@ def test_parts_of_the_vad_may_be_chosen() -> None:
 
 
 def test_every_option_of_a_job_can_be_chosen_and_no_other() -> None:
-    beside = {"filename", "url", "model", "mode", "description", "expires_in", "priority"}
+    beside = {"filename", "url", "model", "mode", "description", "metadata", "expires_in", "deadline_in", "priority"}
     assert set(TranscribeRequest.__struct_fields__) - beside == set(TranscriptionOptions.__struct_fields__)
     vad = msgspec.json.schema(TranscribeRequest)["$defs"]["VadChoice"]["properties"]
     assert set(vad) == set(VadOptions.__struct_fields__)

@@ -2,12 +2,14 @@
 
 from datetime import datetime
 
+from msgspec import UNSET
+
 from audio_text.adapters.rows import attempts_of, job_of, job_parameters, json_text, segments_of
 from audio_text.adapters.statements import COLUMNS, SELECTED, VALUES, Statements
-from audio_text.domain.job import AttemptRecord, Job, JobStatus
+from audio_text.domain.job import MOST_METADATA, AttemptRecord, Job, JobStatus
 from audio_text.domain.transcript import Segment
-from audio_text.errors import JobNotFoundError, JobStateError
-from audio_text.ports import Again
+from audio_text.errors import InvalidRequestError, JobNotFoundError, JobStateError
+from audio_text.ports import Again, Notes
 
 # Ids are random, so a conflict can only be this very statement, sent again after its answer was lost.
 ADD = f"INSERT INTO transcription_job ({COLUMNS}) VALUES ({VALUES}) ON CONFLICT (id) DO NOTHING"  # noqa: S608 -- names
@@ -82,7 +84,7 @@ WITH asked AS (
 ), retried AS (
     UPDATE transcription_job AS job
     SET status = 'pending', attempt = 0, available_at = now(), started_at = NULL, finished_at = NULL, expires_at = NULL,
-        whisper_model = wanted.whisper_model, tier = wanted.tier, options = wanted.options,
+        deadline = NULL, whisper_model = wanted.whisper_model, tier = wanted.tier, options = wanted.options,
         progress = CASE WHEN is_new THEN 0 ELSE progress END,
         position = CASE WHEN is_new THEN 0 ELSE position END,
         block_start = CASE WHEN is_new THEN NULL ELSE block_start END,
@@ -105,6 +107,21 @@ SELECT {SELECTED} FROM (
 """  # noqa: S608 -- our own column names
 
 DELETE = f"DELETE FROM transcription_job WHERE id = {{}} RETURNING {SELECTED}"  # noqa: S608 -- our own column names
+# A row that somebody else writes meanwhile is looked at again, as it is then: two changes at once are both made, and
+# the number of keys is that of both.
+MERGED = "jsonb_strip_nulls(CASE WHEN asked.is_cleared THEN jsonb_build_object() ELSE metadata END || asked.changes)"
+
+ANNOTATE = f"""
+WITH asked AS (
+    SELECT {{}}::boolean AS is_described, {{}}::text AS text, {{}}::boolean AS is_cleared, {{}}::jsonb AS changes
+)
+UPDATE transcription_job
+SET description = CASE WHEN asked.is_described THEN asked.text ELSE description END,
+    metadata = {MERGED}, update_date = now()
+FROM asked WHERE id = {{}} AND (SELECT count(*) FROM jsonb_object_keys({MERGED})) <= {MOST_METADATA}
+RETURNING {SELECTED}
+"""  # noqa: S608 -- our own column names
+
 
 DROP_DEAD_LETTER = """
 UPDATE transcription_job SET is_dead_letter = false, update_date = now() WHERE id = {} AND is_dead_letter RETURNING id
@@ -168,6 +185,17 @@ class JobTable(Statements):
         return job
 
     async def delete(self, job_id: str) -> Job | None:
+    async def annotate(self, job_id: str, *, notes: Notes) -> Job:
+        """Change description and metadata. Raises JobNotFoundError, InvalidRequestError."""
+        description = None if notes.description is UNSET else notes.description
+        changes = json_text({} if notes.metadata is UNSET or notes.metadata is None else notes.metadata)
+        asked = (notes.description is not UNSET, description, notes.metadata is None, changes)
+        rows = await self._run(ANNOTATE, *asked, job_id, repeatable=True)
+        if not rows:
+            await self.get(job_id)
+            raise InvalidRequestError(f"`metadata` would have more than {MOST_METADATA} keys: remove some with null.")
+        return job_of(rows[0])
+
         """Remove the job with its segments and attempts."""
         rows = await self._run(DELETE, job_id)
         return job_of(rows[0]) if rows else None

@@ -1,9 +1,12 @@
 """Whose turn it is: the SQL that finds the next job of a tier for the one claim that asks."""
 
+# A deadline is for the beginning: what was begun goes on, also after a pause.
+IN_TIME = "COALESCE(deadline > now() OR started_at IS NOT NULL, true)"
+
 # A lease exists only while a job is processing, so the first of the two dates that is set says from when on somebody
 # may take the job.
-CLAIMABLE = """
-status IN ('pending', 'processing') AND COALESCE(lease_expires_at, available_at, '-infinity') <= now()
+CLAIMABLE = f"""
+status IN ('pending', 'processing') AND COALESCE(lease_expires_at, available_at, '-infinity') <= now() AND {IN_TIME}
 """
 
 # Two comparisons instead of one equality, and the tier in the order: this order only the index of turns has. With

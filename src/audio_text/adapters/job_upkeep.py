@@ -5,17 +5,19 @@ from contextlib import asynccontextmanager
 from hashlib import blake2b
 
 from audio_text.adapters.database import vendor_errors
+from audio_text.adapters.job_turn import IN_TIME
 from audio_text.adapters.rows import job_of, json_text
 from audio_text.adapters.statements import SELECTED, Statements
 from audio_text.domain.job import Job, Retention
-from audio_text.errors import WorkerLostError
+from audio_text.errors import DeadlinePassedError, WorkerLostError
 
-OVERDUE = """
+OVERDUE = f"""
 SELECT tier, count(*) AS jobs FROM transcription_job
 WHERE status IN ('pending', 'processing')
-  AND COALESCE(lease_expires_at, COALESCE(available_at, creation_date) + make_interval(secs => {})) < now()
+  AND COALESCE(lease_expires_at, COALESCE(available_at, creation_date) + make_interval(secs => {{}})) < now()
+  AND {IN_TIME}
 GROUP BY tier
-"""
+"""  # noqa: S608 -- our own condition
 
 NEXT_LEASE_END = """
 SELECT EXTRACT(EPOCH FROM min(lease_expires_at) - now())::float8 AS seconds FROM transcription_job
@@ -46,6 +48,22 @@ WITH exhausted AS (
     FROM ended WHERE job_id = ended.id AND claim = ended.claims
 )
 SELECT {SELECTED} FROM ended ORDER BY creation_date, id
+"""  # noqa: S608 -- our own column names
+
+# Whoever claims such a job just now found it in time.
+END_LATE = f"""
+WITH late AS (
+    SELECT id FROM transcription_job
+    WHERE status = 'pending' AND deadline <= now() AND started_at IS NULL
+    ORDER BY deadline, id LIMIT {{}} FOR UPDATE SKIP LOCKED
+), ended AS (
+    UPDATE transcription_job AS job
+    SET status = 'failed', error_code = {{}}, error_message = {{}}, is_unannounced = true,
+        finished_at = now(), update_date = now(), expires_at = now() + make_interval(secs => expires_in_seconds)
+    FROM late WHERE job.id = late.id
+    RETURNING job.*
+)
+SELECT {SELECTED} FROM ended ORDER BY deadline, id
 """  # noqa: S608 -- our own column names
 
 UNANNOUNCED = f"""
@@ -109,6 +127,11 @@ class JobUpkeep(Statements):
         return [
             job_of(row) for row in await self._run(END_EXHAUSTED, json_text(dict(retries)), error.code, error.detail)
         ]
+
+    async def end_late(self, *, limit: int) -> list[Job]:
+        """Fail jobs that nobody began before their deadline, the longest overdue first."""
+        error = DeadlinePassedError()
+        return [job_of(row) for row in await self._run(END_LATE, limit, error.code, error.detail)]
 
     async def unannounced(self, *, seconds: float, limit: int) -> list[Job]:
         """Jobs whose end nobody is known to have been told of, the oldest end first."""

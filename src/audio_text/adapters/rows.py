@@ -19,6 +19,8 @@ RANKS = {Priority.low: -1, Priority.normal: 0, Priority.high: 1}
 
 PRIORITIES = {rank: priority for priority, rank in RANKS.items()}
 
+JSON_COLUMNS = ("options", "metadata")
+
 
 def storable(value: object) -> object:
     """Replace what PostgreSQL refuses in a text, or in all texts of a sequence or dict; leave anything else alone."""
@@ -31,21 +33,22 @@ def storable(value: object) -> object:
     return value
 
 
-def json_text(value: object) -> str:
-    """Write a value as a JSON text for a JSONB parameter; NaN becomes null."""
-    return msgspec.json.encode(storable(msgspec.to_builtins(value))).decode()
+def json_text(value: object) -> str | None:
+    """Write a value as a JSON text for a JSONB parameter; NaN becomes null, and None is none."""
+    return None if value is None else msgspec.json.encode(storable(msgspec.to_builtins(value))).decode()
 
 
 def job_parameters(job: Job) -> list[object]:
     """Give the values of a job's columns, in the order of its fields."""
-    stored = {"status": job.status.value, "priority": RANKS[job.priority], "options": json_text(job.options)}
-    return list((msgspec.structs.asdict(job) | stored).values())
+    stored = {"status": job.status.value, "priority": RANKS[job.priority]}
+    jsons = {name: json_text(getattr(job, name)) for name in JSON_COLUMNS}
+    return list((msgspec.structs.asdict(job) | stored | jsons).values())
 
 
 def job_of(row: Mapping[str, Any]) -> Job:
     """Read a row of transcription_job."""
-    read = {"priority": PRIORITIES[row["priority"]], "options": _decoded(row["options"])}
-    return msgspec.convert({**row, **read}, Job)
+    jsons = {name: _decoded(row[name]) for name in JSON_COLUMNS}
+    return msgspec.convert({**row, **jsons, "priority": PRIORITIES[row["priority"]]}, Job)
 
 
 def segments_of(rows: Iterable[Mapping[str, Any]]) -> list[Segment]:

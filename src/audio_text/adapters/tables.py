@@ -63,7 +63,9 @@ class TranscriptionJob(Table, tablename="transcription_job"):
     description = Text(default=None, null=True)
     request_id = Varchar(length=None, default=None, null=True)
     owner = Varchar(length=None, default=None, null=True)
+    metadata = JSONB(default="{}")
     priority = SmallInt(default=0)
+    deadline = Timestamptz(default=None, null=True)
     attempt = Integer(default=0)
     claims = Integer(default=0)
     position = DoublePrecision(default=0.0)
@@ -128,3 +130,17 @@ class TranscriptionAttempt(Table, tablename="transcription_attempt"):
     error_message = Text(default=None, null=True)
 
     transcription_attempt_claim = Unique([job_id, claim])
+
+
+class IdempotencyKey(Table, tablename="idempotency_key"):
+    """One row per key that a client submitted a job under; `answer` is the job as it was told then."""
+
+    id = BigSerial(primary_key=True)  # Piccolo knows no primary key of two columns
+    owner = Varchar(length=None, default=None, null=True)
+    key = Varchar(length=None, default=None)
+    fingerprint = Varchar(length=None, default=None)
+    job_id = ForeignKey(TranscriptionJob, on_delete=OnDelete.cascade, null=False)
+    answer = JSONB(default=None)
+    expires_at = Timestamptz(default=None)
+
+    idempotency_key_owner = Unique([owner, key], nulls_distinct=False)

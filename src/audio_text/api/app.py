@@ -71,6 +71,7 @@ def _routes(settings: Settings) -> list[ControllerRouterHandler]:
         jobs.cancel_job,
         jobs.retry_job,
         jobs.delete_job,
+        jobs.annotate_job,
         jobs.read_attempts,
         dead_letters.router,
         transcripts.read_transcript,

@@ -7,7 +7,6 @@ from typing import Annotated, Self
 import msgspec
 from msgspec import Meta
 
-from audio_text.api.choices import Choices, refuse_nul
 from audio_text.domain.job import AttemptEnd, AttemptRecord, Job, JobStatus, Priority
 from audio_text.domain.options import TranscriptionOptions
 from audio_text.errors import InvalidRequestError, JobNotFoundError
@@ -40,7 +39,7 @@ class UploadRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     file_size: Annotated[int, Meta(ge=0, description="Exact size of the file in bytes.", examples=[1_048_576])]
 
     def __post_init__(self) -> None:
-        _check_name(self.filename)
+        check_name(self.filename)
         if self.content_type and not _MEDIA_TYPE.fullmatch(self.content_type):
             raise InvalidRequestError("`content_type` is not a media type such as audio/mpeg.")
         if self.file_size < 0:
@@ -72,42 +71,6 @@ class UploadAnswer(msgspec.Struct, frozen=True, kw_only=True):
         return cls(url=target.url, headers=target.headers, expires_at=target.expires_at)
 
 
-class TranscribeRequest(Choices, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A recording to transcribe. Whatever is left out or null keeps the service's default."""
-
-    filename: Annotated[str, Meta(description="A label for the job: the file's name.", examples=["talk.m4a"])]
-    url: Annotated[
-        str,
-        Meta(
-            min_length=1,
-            max_length=8_192,
-            description="The upload URL as it was handed out.",
-            examples=["https://store.example/audio-text/uploads/2b/2b9c.m4a?X-Amz-Signature=6f1e"],
-        ),
-    ]
-    description: Annotated[
-        Annotated[str, Meta(max_length=4_000)] | None,
-        Meta(description="A note, kept with the job.", examples=["Budget meeting"]),
-    ] = None
-    priority: Annotated[
-        Priority | None,
-        Meta(description="Jobs of a higher class are begun before others; `normal` by default.", examples=["high"]),
-    ] = None
-    expires_in: Annotated[
-        Annotated[int, Meta(ge=1)] | None,
-        Meta(
-            description="Remove the job, its transcript and its recording so many seconds after it ended. "
-            "The service has a longest time, and its own default: usually never.",
-            examples=[604_800],
-        ),
-    ] = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _check_name(self.filename)
-        refuse_nul(url=self.url, description=self.description)
-
-
 class JobView(msgspec.Struct, frozen=True, kw_only=True):
     """A job. Every field is always there, null while it is not known; times are ISO 8601 with zone."""
 
@@ -128,6 +91,13 @@ class JobView(msgspec.Struct, frozen=True, kw_only=True):
     priority: Annotated[Priority, Meta(description="Its class among those that wait.", examples=["normal"])]
     options: Annotated[TranscriptionOptions, Meta(description="The complete options it runs with.", examples=[{}])]
     description: Annotated[str | None, Meta(description="The submitter's note.", examples=["Budget meeting"])]
+    metadata: Annotated[
+        dict[str, str], Meta(description="The submitter's own data.", examples=[{"project": "budget", "year": "2030"}])
+    ]
+    deadline: Annotated[
+        datetime | None,
+        Meta(description="When it fails unless a worker has begun it by then.", examples=["2030-01-01T13:00:00Z"]),
+    ]
     progress: Annotated[float, Meta(description="Percent of the audio that is done, 0-100.", examples=[100.0])]
     duration: Annotated[float | None, Meta(description="Seconds of audio.", examples=[61.3])]
     duration_after_vad: Annotated[float | None, Meta(description="Seconds of it that are speech.", examples=[48.2])]
@@ -139,6 +109,9 @@ class JobView(msgspec.Struct, frozen=True, kw_only=True):
         datetime | None, Meta(description="When a worker first took it.", examples=["2030-01-01T12:00:01Z"])
     ]
     finished_at: Annotated[datetime | None, Meta(description="When it ended.", examples=["2030-01-01T12:00:09Z"])]
+    expires_in: Annotated[
+        int | None, Meta(description="Seconds from its end until it is removed; null if it stays.", examples=[604_800])
+    ]
     expires_at: Annotated[
         datetime | None,
         Meta(
@@ -163,7 +136,8 @@ class JobView(msgspec.Struct, frozen=True, kw_only=True):
     @classmethod
     def of(cls, job: Job) -> "JobView":
         """Show a job as clients see it."""
-        return cls(**{name: getattr(job, name) for name in cls.__struct_fields__})
+        same = {name: getattr(job, name) for name in cls.__struct_fields__ if name in Job.__struct_fields__}
+        return cls(**same, expires_in=job.expires_in_seconds)
 
 
 class AttemptView(msgspec.Struct, frozen=True, kw_only=True):
@@ -267,7 +241,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     errors: Annotated[tuple[FieldProblem, ...], Meta(description="The fields at fault, if any.", examples=[[]])] = ()
 
 
-def _check_name(filename: str) -> None:
+def check_name(filename: str) -> None:
     """Refuse what is no plain file name; a name is only ever a label, never a path."""
     if not filename.strip():
         raise InvalidRequestError("`filename` is empty.")

@@ -3,13 +3,14 @@
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
-from litestar import Request, Response, delete, get, post
+from litestar import Request, Response, delete, get, patch, post
 from litestar.openapi.spec import Example
 from litestar.params import JSONBody, PathParameter, QueryParameter
 
 from audio_text.api.choices import RetryRequest
 from audio_text.api.dependencies import GivenServices, GivenSettings
-from audio_text.api.dto import AttemptView, EmailAnswer, EmailRequest, JobView, TranscribeRequest, checked_job_id
+from audio_text.api.dto import AttemptView, EmailAnswer, EmailRequest, JobView, checked_job_id
+from audio_text.api.job_requests import NotesRequest, TranscribeRequest
 from audio_text.api.paging import Cursor, Limit, Place, decoded, encoded
 from audio_text.api.problems import documented, documented_header
 from audio_text.api.request_log import request_id_of
@@ -72,8 +73,10 @@ async def transcribe(
             model=data.model or data.mode,
             options=data.options,
             description=data.description,
+            metadata=data.metadata or {},
             priority=data.priority or Priority.normal,
             expires_in=data.expires_in,
+            deadline_in=data.deadline_in,
             request_id=request_id_of(request.scope),
         )
     )
@@ -173,6 +176,18 @@ async def retry_job(job_id: JobId, services: GivenServices, data: JSONBody[Retry
     model = chosen.model or chosen.mode
     job = await services.lifecycle.retry(checked_job_id(job_id), model=model, options=chosen.options)
     return JobView.of(job)
+
+
+@patch(
+    "/job/{job_id:str}",
+    summary="Change what is noted on a job",
+    response_description="The job.",
+    responses=documented(InvalidRequestError, JobNotFoundError, DatabaseUnavailableError),
+    tags=["jobs"],
+)
+async def annotate_job(job_id: JobId, data: JSONBody[NotesRequest], services: GivenServices) -> JobView:
+    """Set or remove description and metadata of a job in any state, by a JSON merge patch (RFC 7396)."""
+    return JobView.of(await services.lifecycle.annotate(checked_job_id(job_id), notes=data.notes))
 
 
 @delete(

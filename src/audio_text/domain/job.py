@@ -42,12 +42,17 @@ class Priority(StrEnum):
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
+MOST_METADATA = 16
+"""Keys that one job may have."""
+
+
     """A recording to be transcribed: one row of `transcription_job`.
 
     Times are aware UTC; `progress` is percent 0-100 of audio time; durations are seconds of audio.
     `url` is the address of the upload without its signature. `claims` counts every claim and is the fencing token
     of the newest; `attempt` counts only those that were spent, not those that a stopping worker gave back.
-    `owner` is who submitted it, None where nobody has a name; workers serve owners in turn.
+    `owner` is who submitted it, None where nobody has a name; workers serve owners in turn. `metadata` is its owner's.
+    A job that nobody has begun by its `deadline` is not begun any more, and fails.
     `position`: seconds of audio (of the clip, when only a clip is wanted) that are done and stored, where the next
     attempt goes on; `block_start`, in seconds of the recording: where the block began that this lies in.
     `recomputed_seconds`: audio that was decoded again after crashes, at most: a lost attempt counts
@@ -73,7 +78,9 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     owner: str | None = None
     priority: Priority = Priority.normal
     attempt: int = 0
+    metadata: dict[str, str] = {}
     claims: int = 0
+    deadline: datetime | None = None
     position: float = 0.0
     block_start: float | None = None
     recomputed_seconds: float = 0.0

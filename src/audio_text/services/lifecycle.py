@@ -8,7 +8,7 @@ import structlog
 from audio_text.domain.events import JobUpdate
 from audio_text.domain.job import AttemptRecord, Job, JobStatus
 from audio_text.errors import JobNotFoundError, UploadMissingError
-from audio_text.ports import Again, Resources
+from audio_text.ports import Again, Notes, Resources
 from audio_text.services.announcement import Announcer
 from audio_text.services.choices import chosen_options
 from audio_text.services.storage import StorageService
@@ -83,6 +83,10 @@ class LifecycleService:
         if job.status is JobStatus.pending:
             await wake(self._queue, job.tier, job)
         return job
+
+    async def annotate(self, job_id: str, *, notes: Notes) -> Job:
+        """Change what is noted on a job in any state. Raises JobNotFoundError, InvalidRequestError for too much."""
+        return await self._jobs.annotate(job_id, notes=notes)
 
     async def delete(self, job_id: str) -> None:
         """Remove a job in any state, and its recording unless another job may need it. Raises JobNotFoundError."""

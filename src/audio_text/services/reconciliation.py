@@ -33,7 +33,7 @@ UNTOLD_SECONDS = 5.0
 """Who ended a job tells it at once; after so long it never will."""
 
 MOST_ENDS = 100
-"""Ends told again per look; an outage of the event stream may leave many behind."""
+"""Deadlines enforced and ends told again per look; an outage may leave many behind."""
 
 PURPOSE = "reconciliation"
 """The lock that only one process of all holds while it ends jobs for workers that cannot."""
@@ -91,19 +91,19 @@ class ReconciliationService:
                 log.warning("wake_ups_restored", tier=tier, count=missing)
 
     async def tell_ends(self) -> None:
-        """End jobs whose last worker was lost, and tell the ends that nobody was told of; one process at a time.
+        """End jobs whose last worker was lost or whose deadline passed, and tell the ends that nobody was told of.
 
+        One process of all does it at a time.
         Raises DatabaseUnavailableError, EventsUnavailableError.
         """
         async with self._jobs.exclusively(PURPOSE) as is_ours:
             if not is_ours:
                 return
-            lost = await self._jobs.end_exhausted(
-                {name: tier.retry.retries for name, tier in self._settings.tiers.items()}
-            )
-            for job in lost:
-                log.warning("job_failed", job_id=job.id, code=job.error_code, is_dead_letter=True)
-            await self._publish(lost)
+            retries = {name: tier.retry.retries for name, tier in self._settings.tiers.items()}
+            ended = [*await self._jobs.end_exhausted(retries), *await self._jobs.end_late(limit=MOST_ENDS)]
+            for job in ended:
+                log.warning("job_failed", job_id=job.id, code=job.error_code, is_dead_letter=job.is_dead_letter)
+            await self._publish(ended)
             untold = await self._jobs.unannounced(seconds=UNTOLD_SECONDS, limit=MOST_ENDS)
             await self._publish(untold)
             if untold:

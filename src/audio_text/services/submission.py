@@ -1,6 +1,6 @@
 """Use case: accept a job. Look at what was uploaded, store the row, and only then wake a worker."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from uuid import uuid4
 
@@ -19,7 +19,7 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True):
     """What a client asks for: an upload, a model, and the options that differ from the settings' defaults.
 
     A recording that is known to last more than `longest_seconds` is refused. `expires_in`: seconds from the job's end
-    until it is removed.
+    until it is removed; `deadline_in`: seconds from now within which somebody has to begin it.
     """
 
     filename: str
@@ -27,7 +27,9 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True):
     model: str | None = None
     options: dict[str, object] = {}
     description: str | None = None
+    metadata: dict[str, str] = {}
     expires_in: int | None = None
+    deadline_in: int | None = None
     request_id: str | None = None
     priority: Priority = Priority.normal
     longest_seconds: float | None = None
@@ -74,8 +76,10 @@ class SubmissionService:
             tier=tier,
             options=options,
             description=submission.description,
+            metadata=submission.metadata,
             request_id=submission.request_id,
             priority=submission.priority,
+            deadline=now + timedelta(seconds=submission.deadline_in) if submission.deadline_in else None,
             expires_in_seconds=expires_in_seconds,
             duration=facts.duration,
             creation_date=now,
