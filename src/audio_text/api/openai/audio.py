@@ -130,9 +130,9 @@ async def _submitted(
             request_id=request_id_of(request.scope),
             longest_seconds=None if _is_async(request) else settings.openai.longest_audio_seconds,
         )
-        digest = digest_of(
-            request.headers.get("authorization", ""), submission.model, submission.options, body.recording.sha256
-        )
+        # A job that somebody waits for ends with the waiting; one that is only looked up later must be another.
+        asked = (submission.model, submission.options, body.recording.sha256, _is_async(request))
+        digest = digest_of(request.headers.get("authorization", ""), *asked)
         job, is_new = await services.waiting.submit(submission, request=digest, is_retry=_is_retry(request))
     finally:
         if not is_new:
@@ -166,4 +166,4 @@ def _is_async(request: Request[Any, Any, Any]) -> bool:
 
 
 def _is_retry(request: Request[Any, Any, Any]) -> bool:
-    return request.headers.get(RETRY_HEADER, "0").strip("0 ").isdecimal()
+    return request.headers.get(RETRY_HEADER, "0") != "0"
