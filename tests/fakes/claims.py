@@ -42,7 +42,10 @@ class FakeJobClaims(FakeRows):
         """Claim this job, whoever's turn it is."""
         now = datetime.now(UTC)
         stored = self._segments.get(job.id, {})
-        position = max(stored[max(stored)].end if stored else 0.0, job.position + job.options.clip_start_seconds)
+        last = stored[max(stored)] if stored else None
+        position = max(
+            last.end if last and last.channel is None else 0.0, job.position + job.options.clip_start_seconds
+        )
         is_lost = job.status is JobStatus.processing
         again = min(WINDOW_SECONDS, max((job.duration or 0.0) - job.position, 0.0)) if is_lost else 0.0
         if is_lost:
@@ -70,6 +73,7 @@ class FakeJobClaims(FakeRows):
             progress=chunk.progress,
             position=chunk.position,
             block_start=chunk.block_start,
+            channel_progress=chunk.channel_progress,
             duration=chunk.duration,
             duration_after_vad=chunk.duration_after_vad,
             language=chunk.language,

@@ -75,6 +75,7 @@ class FakeJobRepository(FakeJobClaims, FakeJobUpkeep):
             self._segments.pop(job_id, None)
             names = (
                 "block_start",
+                "channel_progress",
                 "duration",
                 "duration_after_vad",
                 "language",

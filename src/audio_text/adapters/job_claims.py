@@ -13,11 +13,13 @@ from audio_text.domain.transcript import TranscriptChunk
 from audio_text.ports import Claim, Released
 
 # A job that is still processing was lost. Nobody knows how far into its next window its worker was: the whole of it is
-# counted as decoded again, if the worker had begun at all. The last segment counts, too: old code stores no position.
+# counted as decoded again, if the worker had begun at all. The last segment counts, too, unless it is of one channel
+# among others: old code stores no position.
 CLAIM = f"""
 WITH RECURSIVE {NEXT}, reached AS (
     SELECT next.id, GREATEST(
-        (SELECT "end" FROM transcription_segment WHERE job_id = next.id ORDER BY position DESC LIMIT 1),
+        (SELECT CASE WHEN channel IS NULL THEN "end" END
+         FROM transcription_segment WHERE job_id = next.id ORDER BY position DESC LIMIT 1),
         next.position + (next.options ->> 'clip_start_seconds')::float8
     ) AS seconds FROM next
 ), taken AS (
@@ -54,7 +56,8 @@ RECORD = """
 WITH owned AS (
     UPDATE transcription_job
     SET progress = {}, position = {}, block_start = {}, duration = {}, duration_after_vad = {},
-        language = {}, language_probability = {}, device = {}, compute_type = {}, update_date = now()
+        language = {}, language_probability = {}, device = {}, compute_type = {}, channel_progress = {}::jsonb,
+        update_date = now()
     WHERE id = {} AND claims = {} AND status = 'processing'
     RETURNING id
 ), superseded AS (
@@ -62,18 +65,20 @@ WITH owned AS (
 ), stored AS (
     INSERT INTO transcription_segment
         (job_id, position, seek, start, "end", text, tokens,
-         temperature, avg_logprob, compression_ratio, no_speech_prob, words)
+         temperature, avg_logprob, compression_ratio, no_speech_prob, words, channel)
     SELECT owned.id, segment.id, seek, start, "end", text, tokens, COALESCE(temperature, 'NaN'),
-           COALESCE(avg_logprob, 'NaN'), COALESCE(compression_ratio, 'NaN'), COALESCE(no_speech_prob, 'NaN'), words
+           COALESCE(avg_logprob, 'NaN'), COALESCE(compression_ratio, 'NaN'), COALESCE(no_speech_prob, 'NaN'), words,
+           channel
     FROM owned CROSS JOIN jsonb_to_recordset({}::jsonb) AS segment (
         id integer, seek integer, start float8, "end" float8, text text, tokens integer[],
-        temperature float8, avg_logprob float8, compression_ratio float8, no_speech_prob float8, words jsonb
+        temperature float8, avg_logprob float8, compression_ratio float8, no_speech_prob float8, words jsonb,
+        channel smallint
     )
     ON CONFLICT (job_id, position) DO UPDATE SET
         seek = excluded.seek, start = excluded.start, "end" = excluded."end", text = excluded.text,
         tokens = excluded.tokens, temperature = excluded.temperature, avg_logprob = excluded.avg_logprob,
         compression_ratio = excluded.compression_ratio, no_speech_prob = excluded.no_speech_prob,
-        words = excluded.words
+        words = excluded.words, channel = excluded.channel
 )
 SELECT id FROM owned
 """
@@ -134,7 +139,8 @@ class JobClaims(Statements):
     async def record(self, claim: Claim, chunk: TranscriptChunk) -> bool:
         """Store a chunk; its segments replace those from its first on."""
         audio = (chunk.progress, chunk.position, chunk.block_start, chunk.duration, chunk.duration_after_vad)
-        news = (*audio, chunk.language, chunk.language_probability, chunk.device, chunk.compute_type)
+        language = (chunk.language, chunk.language_probability)
+        news = (*audio, *language, chunk.device, chunk.compute_type, json_text(chunk.channel_progress))
         last = chunk.segments[-1].id if chunk.segments else None
         segments = json_text(chunk.segments)
         return bool(await self._run(RECORD, *news, claim.job_id, claim.token, last, segments, repeatable=True))

@@ -27,7 +27,7 @@ ORDER BY creation_date DESC, id DESC LIMIT {{}}
 # The tokens travel as JSON for the same reason as the enumeration: an array would be looked up first.
 SEGMENTS = """
 SELECT position AS id, seek, start, "end", text, to_jsonb(tokens) AS tokens,
-       temperature, avg_logprob, compression_ratio, no_speech_prob, words
+       temperature, avg_logprob, compression_ratio, no_speech_prob, words, channel
 FROM transcription_segment WHERE job_id = {} AND position >= {} ORDER BY position LIMIT {}
 """
 
@@ -88,6 +88,7 @@ WITH asked AS (
         progress = CASE WHEN is_new THEN 0 ELSE progress END,
         position = CASE WHEN is_new THEN 0 ELSE position END,
         block_start = CASE WHEN is_new THEN NULL ELSE block_start END,
+        channel_progress = CASE WHEN is_new THEN NULL ELSE channel_progress END,
         device = CASE WHEN is_new THEN NULL ELSE device END,
         compute_type = CASE WHEN is_new THEN NULL ELSE compute_type END,
         duration = CASE WHEN is_new THEN NULL ELSE duration END,
@@ -175,7 +176,7 @@ class JobTable(Statements):
 
     async def retry(self, job_id: str, *, again: Again) -> Job:
         """Move failed or cancelled → pending. Raises JobNotFoundError, JobStateError."""
-        options = None if again.options is None else json_text(again.options)
+        options = json_text(again.options)
         rows = await self._run(RETRY, again.whisper_model, again.tier, options, job_id, repeatable=True)
         if not rows:
             raise JobNotFoundError

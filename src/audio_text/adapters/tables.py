@@ -70,6 +70,7 @@ class TranscriptionJob(Table, tablename="transcription_job"):
     claims = Integer(default=0)
     position = DoublePrecision(default=0.0)
     block_start = DoublePrecision(default=None, null=True)
+    channel_progress = JSONB(default=None, null=True)
     recomputed_seconds = DoublePrecision(default=0.0)
     device = Varchar(length=None, default=None, null=True)
     compute_type = Varchar(length=None, default=None, null=True)
@@ -110,6 +111,7 @@ class TranscriptionSegment(Table, tablename="transcription_segment"):
     compression_ratio = DoublePrecision(default=None)
     no_speech_prob = DoublePrecision(default=None)
     words = JSONB(default=None, null=True)
+    channel = SmallInt(default=None, null=True)
 
     transcription_segment_position = Unique([job_id, position])
 

@@ -6,6 +6,7 @@ from enum import StrEnum
 import msgspec
 
 from audio_text.domain.options import TranscriptionOptions
+from audio_text.domain.transcript import ChannelProgress
 
 
 class JobStatus(StrEnum):
@@ -54,7 +55,8 @@ MOST_METADATA = 16
     `owner` is who submitted it, None where nobody has a name; workers serve owners in turn. `metadata` is its owner's.
     A job that nobody has begun by its `deadline` is not begun any more, and fails.
     `position`: seconds of audio (of the clip, when only a clip is wanted) that are done and stored, where the next
-    attempt goes on; `block_start`, in seconds of the recording: where the block began that this lies in.
+    attempt goes on; `block_start`, in seconds of the recording: where the block began that this lies in;
+    `channel_progress`: the same for each channel, where they are transcribed separately.
     `recomputed_seconds`: audio that was decoded again after crashes, at most: a lost attempt counts
     as the one window beyond `position` that it may have decoded. `device` and `compute_type` are those that the
     newest segments were made with. `expires_at` is set when the job ends, `expires_in_seconds` later, and only where
@@ -83,6 +85,7 @@ MOST_METADATA = 16
     deadline: datetime | None = None
     position: float = 0.0
     block_start: float | None = None
+    channel_progress: tuple[ChannelProgress, ...] | None = None
     recomputed_seconds: float = 0.0
     device: str | None = None
     compute_type: str | None = None

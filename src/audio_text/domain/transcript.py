@@ -66,8 +66,8 @@ class TranscriptChunk(msgspec.Struct, frozen=True, kw_only=True):
     `duration` is the best known so far and exact in the last chunk, whose `position` equals it.
     `duration_after_vad` grows with `position`. `block_start`, in seconds of the recording, is where the
     block began whose segments come next. `device` and `compute_type` are the model's, in CTranslate2's spelling.
-    Where channels are transcribed separately, `channels` tells of each: `position` is the earliest of theirs, the
-    speech that of all together, and the language that of the channel with most speech.
+    Where channels are transcribed separately, `channel_progress` tells of each: then `position` is the earliest of
+    theirs, the speech that of all together, and the language that of the channel with most speech.
     """
 
     segments: tuple[Segment, ...]
@@ -79,7 +79,7 @@ class TranscriptChunk(msgspec.Struct, frozen=True, kw_only=True):
     block_start: float | None = None
     device: str | None = None
     compute_type: str | None = None
-    channels: tuple[ChannelProgress, ...] | None = None
+    channel_progress: tuple[ChannelProgress, ...] | None = None
 
     @property
     def progress(self) -> float:
