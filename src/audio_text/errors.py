@@ -22,6 +22,7 @@
     ├── OperatorDisabledError         no token is set
     ├── JobNotFoundError
     ├── JobStateError
+    ├── TooManyJobsError              for one live connection
     ├── ClientGoneError               nobody is there to be answered
     ├── WaitTooLongError              the request ends, its job goes on
     ├── TranscriptChangedError        while it was read
@@ -207,6 +208,13 @@ class JobStateError(AudioTextError):
 
     code = "job_state"
     http_status = 409
+
+
+class TooManyJobsError(AudioTextError):
+    """One connection cannot follow so many jobs: open another."""
+
+    code = "too_many_jobs"
+    http_status = 400
 
 
 class ClientGoneError(AudioTextError):

@@ -1,9 +1,13 @@
 """Both ends of a live socket: a worker that writes and publishes, and a client that listens."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
+import httpx
 import msgspec
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
@@ -11,7 +15,7 @@ from websockets.exceptions import ConnectionClosed
 from audio_text.domain.events import JobUpdate
 from audio_text.domain.job import Completed, Failed, Job, JobStatus
 from audio_text.domain.transcript import Word
-from audio_text.ports import Claim, Resources
+from audio_text.ports import Again, Claim, Resources
 from factories import make_chunk, make_job, make_segment
 from services.api import ApiProcess
 
@@ -59,6 +63,9 @@ class Worker:
         assert await self.jobs.complete(claim, OUTCOME)
         await self.events.publish(JobUpdate(job_id=claim.job_id, status=JobStatus.completed, progress=100.0))
 
+    async def retry(self, job: Job) -> None:
+        await self.events.publish(JobUpdate.of(await self.jobs.retry(job.id, again=Again())))
+
     async def fail(self, claim: Claim) -> None:
         assert await self.jobs.fail(claim, FAILURE)
         await self.events.publish(JobUpdate(job_id=claim.job_id, status=JobStatus.failed, progress=0.0))
@@ -91,3 +98,57 @@ def updates(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def segment_ids(messages: list[dict[str, Any]]) -> list[int]:
     return [segment["id"] for update in updates(messages) for segment in update["segments"]]
+
+
+@dataclass
+class Source:
+    """A stream of server-sent events as a browser reads it."""
+
+    response: httpx.Response
+    event_id: str = ""
+    retry: int = 0
+    comments: int = 0
+
+    async def events(self) -> AsyncIterator[dict[str, Any]]:
+        """The `data` of each event, until the stream ends."""
+        data: list[str] = []
+        async for line in self.response.aiter_lines():
+            name, _, value = line.partition(": ")
+            match name:
+                case "id":
+                    self.event_id = value
+                case "retry":
+                    self.retry = int(value)
+                case "data":
+                    data.append(value)
+                case _ if line.startswith(":"):
+                    self.comments += 1
+                case _ if data:
+                    yield msgspec.json.decode("\n".join(data))
+                    data.clear()
+
+    async def next(self) -> dict[str, Any]:
+        async with asyncio.timeout(30):
+            return await anext(self._events)
+
+    async def rest(self) -> list[dict[str, Any]]:
+        async with asyncio.timeout(30):
+            return [event async for event in self._events]
+
+    def __post_init__(self) -> None:
+        self._events = self.events()
+
+
+@asynccontextmanager
+async def streaming(
+    server: ApiProcess, *job_ids: str, last_event_id: str | None = None, query: str | None = None
+) -> AsyncIterator[Source]:
+    """One job's stream, or that of several."""
+    path = f"/api/v1/job/{job_ids[0]}/events" if len(job_ids) == 1 else "/api/v1/job/events"
+    parameters = ({} if len(job_ids) == 1 else {"job": job_ids}) | ({"last_event_id": query} if query else {})
+    headers = {} if last_event_id is None else {"Last-Event-ID": last_event_id}
+    async with (
+        httpx.AsyncClient(base_url=f"http://{server.address}", timeout=30) as client,
+        client.stream("GET", path, params=parameters, headers=headers) as response,
+    ):
+        yield Source(response)

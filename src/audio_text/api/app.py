@@ -1,5 +1,6 @@
 """The API as an ASGI application. Neither importing this nor `create_app` opens anything: the lifespan does."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
@@ -11,7 +12,7 @@ from litestar.config.cors import CORSConfig
 from litestar.datastructures import State
 from litestar.types import ControllerRouterHandler
 
-from audio_text.api import audio, dead_letters, docs, health, jobs, openai, problems, transcripts, websocket
+from audio_text.api import audio, dead_letters, docs, events, health, jobs, openai, problems, transcripts, websocket
 from audio_text.api.decoding import JsonRequest, refuse_broken_query
 from audio_text.api.dependencies import PROVIDERS
 from audio_text.api.openai import refusals
@@ -53,7 +54,7 @@ def create_app(settings: Settings, *, open_services: OpenServices = open_api_ser
         openapi_config=None,
         request_class=JsonRequest,
         request_max_body_size=LARGEST_BODY_BYTES,
-        state=State({"settings": settings}),
+        state=State({"settings": settings, "closing": asyncio.Event()}),
     )
     app.asgi_handler = RequestLog(app.asgi_handler)
     return app
@@ -75,6 +76,8 @@ def _routes(settings: Settings) -> list[ControllerRouterHandler]:
         jobs.read_attempts,
         dead_letters.router,
         transcripts.read_transcript,
+        events.stream_job,
+        events.stream_jobs,
         websocket.follow_job,
     ]
     return [

@@ -15,7 +15,7 @@ from litestar.openapi.spec import Components, License, Tag
 from litestar.params import FromPath
 from litestar.types import ControllerRouterHandler
 
-from audio_text.api import choices, dto, messages, transcript_views
+from audio_text.api import choices, dto, events, messages, transcript_views
 from audio_text.api.dependencies import PROVIDERS
 from audio_text.api.openai import description
 from audio_text.api.operator import SECURITY, SECURITY_SCHEME
@@ -84,6 +84,7 @@ not take what it was sent. The messages are among the schemas: Connected, JobUpd
 _TAGS = [
     Tag(name="audio", description="Recordings: where to upload them."),
     Tag(name="jobs", description="Jobs: submit, read, list, cancel, retry, delete, mail."),
+    Tag(name="live", description="What happens to jobs, as it happens: server-sent events, and sockets."),
     Tag(name="dead letters", description="For operators: jobs that were given up, and what becomes of them."),
     Tag(name="openai", description="For clients that were written for OpenAI's audio interface: base_url is `/v1`."),
     Tag(name="health", description="Whether the service lives, and whether it can work."),
@@ -144,6 +145,8 @@ def _document(handlers: Sequence[ControllerRouterHandler], version: str) -> dict
     description.complete(document)
     transcript = document["paths"]["/api/v1/job/{job_id}/transcript"]["get"]
     transcript["responses"]["200"]["content"] = transcript_views.CONTENT
+    for path in ("/api/v1/job/{job_id}/events", "/api/v1/job/events"):
+        document["paths"][path]["get"]["responses"]["200"]["content"] = events.CONTENT
     return document
 
 

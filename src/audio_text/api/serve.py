@@ -1,11 +1,14 @@
 """The API process: granian's main process, and the workers in which the application runs."""
 
+import asyncio
 import multiprocessing
 import os
 import signal
 import socket
 import threading
 from functools import partial
+from types import FrameType
+from typing import cast
 
 from granian.constants import Interfaces, Loops
 from granian.log import LogLevels
@@ -24,8 +27,8 @@ CONNECTIONS = 4_096
 def main(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT, then finish what runs for at most api.drain_seconds.
 
-    Open sockets are dropped at once, so that their clients go on elsewhere. Raises ConfigurationError when the
-    address is not to be had, and SystemExit when workers cannot start or keep dying.
+    Open sockets are dropped at once and streams ended, so that their clients go on elsewhere. Raises ConfigurationError
+    when the address is not to be had, and SystemExit when workers cannot start or keep dying.
     """
     _check_address(settings.api.host, settings.api.port)
     # granian's own handler would be inherited, and a SIGTERM that meets an importing worker would be lost in it.
@@ -62,7 +65,22 @@ def _load(settings: Settings) -> Litestar:
     """Make the application, in a worker."""
     logs.configure(settings.log.level, settings.log.format)
     threading.Thread(target=_follow_parent, name="parent", daemon=True).start()
-    return create_app(settings)
+    app = create_app(settings)
+    app.on_startup.append(_listen_for_stop)
+    return app
+
+
+def _listen_for_stop(app: Litestar) -> None:
+    """Have streams end on SIGTERM: granian only waits for them.
+
+    The loop, which granian has asked to tell it of the signal, learns of it in its own way, and goes on to do so.
+    """
+    loop, closing = asyncio.get_running_loop(), cast("asyncio.Event", app.state.closing)
+
+    def close(_number: int, _frame: FrameType | None) -> None:
+        loop.call_soon_threadsafe(closing.set)
+
+    signal.signal(signal.SIGTERM, close)
 
 
 def _drop_inherited_handlers() -> None:

@@ -23,6 +23,11 @@ class LiveUpdate(msgspec.Struct, frozen=True, kw_only=True):
     update: JobUpdate
     job: Job | None = None
 
+    @property
+    def job_id(self) -> str:
+        """Of which job."""
+        return self.update.job_id
+
 
 class LiveService:
     """Follows jobs for sockets and event streams."""

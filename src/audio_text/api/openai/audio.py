@@ -10,9 +10,9 @@ from audio_text.api.dto import JobView
 from audio_text.api.openai.deltas import Deltas
 from audio_text.api.openai.fields import TranscriptionForm, TranslationForm, understood
 from audio_text.api.openai.form import Form
-from audio_text.api.openai.presence import while_connected
 from audio_text.api.openai.refusals import refused, told_of
 from audio_text.api.openai.replies import Transcription, reply
+from audio_text.api.presence import while_connected
 from audio_text.api.request_log import request_id_of
 from audio_text.bootstrap import ApiServices
 from audio_text.domain.job import Job, JobStatus

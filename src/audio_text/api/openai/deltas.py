@@ -1,70 +1,42 @@
 """`stream=true`: the transcript as server-sent events, each piece as soon as it is decoded."""
 
-import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Any, cast
+from typing import Any
 
-import msgspec
-from litestar import Request, Response
-from litestar.response.base import ASGIResponse
-from litestar.types import Receive, Scope, Send
+from litestar import Request
 
-from audio_text.api.openai.presence import while_connected
 from audio_text.api.openai.refusals import told, told_of
 from audio_text.api.openai.replies import TextDelta, TextDone
+from audio_text.api.sse import PING, EventSource, Outlet, event
 from audio_text.domain.job import Job, JobStatus
-from audio_text.errors import ClientGoneError
 from audio_text.services.waiting import WaitingService
 
-PING = b": ping\n\n"
-"""A comment: clients skip it, and a proxy sees that the connection lives."""
 
-HEADERS = {
-    "content-type": "text/event-stream; charset=utf-8",
-    "cache-control": "no-cache",
-    "x-accel-buffering": "no",  # nginx would collect pieces
-}
-
-
-class Deltas(Response[Any]):
+class Deltas(EventSource):
     """Follows a job while it is sent; when the client goes, it stops waiting for the job."""
 
     def __init__(
         self, request: Request[Any, Any, Any], job: Job, waiting: WaitingService, *, send_timeout_seconds: float
     ) -> None:
-        super().__init__(None)
+        super().__init__(self._tell_pieces, send_timeout_seconds=send_timeout_seconds)
         self._request = request
         self._job = job
         self._waiting = waiting
-        self._send_timeout_seconds = send_timeout_seconds
 
-    def to_asgi_response(self, *_: object, **__: object) -> ASGIResponse:
-        """Give what litestar calls with scope, receive and send."""
-        return cast("ASGIResponse", self._serve)
+    async def _tell_pieces(self, outlet: Outlet) -> None:
+        await outlet.write(b"")  # the headers: clients wait for them with less patience than for the text
+        async with aclosing(self._pieces()) as pieces:
+            async for piece in pieces:
+                await outlet.write(piece)
 
-    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 -- ASGI's signature
-        headers = [(name.encode(), value.encode()) for name, value in {**HEADERS, **self.headers}.items()]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        try:
-            await while_connected(receive, self._send_all(send))
-        except (ClientGoneError, TimeoutError):
-            return
-
-    async def _send_all(self, send: Send) -> None:
-        async with aclosing(self._events()) as events:
-            async for event in events:
-                async with asyncio.timeout(self._send_timeout_seconds):
-                    await send({"type": "http.response.body", "body": event, "more_body": True})
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-    async def _events(self) -> AsyncGenerator[bytes, None]:
+    async def _pieces(self) -> AsyncGenerator[bytes, None]:
         try:
             async with aclosing(events_of(self._waiting, self._job)) as events:
-                async for event in events:
-                    yield event
+                async for piece in events:
+                    yield piece
         except Exception as error:  # noqa: BLE001 -- the answer has begun: what is wrong can only be told in it
-            yield _event(told(self._request, error).answer)
+            yield event(told(self._request, error).answer)
 
 
 async def events_of(waiting: WaitingService, job: Job) -> AsyncGenerator[bytes, None]:
@@ -77,11 +49,11 @@ async def events_of(waiting: WaitingService, job: Job) -> AsyncGenerator[bytes, 
                 continue
             for segment in told_now.update.segments:
                 if piece := text.add(segment.text):
-                    yield _event(TextDelta(delta=piece))
+                    yield event(TextDelta(delta=piece))
             if told_now.update.status is JobStatus.completed:
-                yield _event(TextDone(text=text.so_far))
+                yield event(TextDone(text=text.so_far))
             elif told_now.update.status.is_terminal:
-                yield _event(told_of(told_now.job or job).answer)
+                yield event(told_of(told_now.job or job).answer)
 
 
 class _Text:
@@ -98,7 +70,3 @@ class _Text:
         self._space = text[len(piece) :]
         self.so_far += piece
         return piece
-
-
-def _event(data: msgspec.Struct) -> bytes:
-    return b"data: " + msgspec.json.encode(data) + b"\n\n"
