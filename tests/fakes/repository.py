@@ -94,14 +94,13 @@ class FakeJobRepository(FakeJobClaims, FakeJobUpkeep):
             started_at=None,
             finished_at=None,
             expires_at=None,
-            processing_time_seconds=None,
             deadline=None,
+            processing_time_seconds=None,
             error_code=None,
             error_message=None,
             is_dead_letter=False,
         )
 
-    async def delete(self, job_id: str) -> Job | None:
     async def annotate(self, job_id: str, *, notes: Notes) -> Job:
         job = await self.get(job_id)
         description = job.description if notes.description is UNSET else notes.description
@@ -112,6 +111,7 @@ class FakeJobRepository(FakeJobClaims, FakeJobUpkeep):
             raise InvalidRequestError(f"`metadata` would have more than {MOST_METADATA} keys: remove some with null.")
         return self.overwrite(job_id, description=description, metadata=metadata)
 
+    async def delete(self, job_id: str) -> Job | None:
         await self.check()
         self._segments.pop(job_id, None)
         self._attempts.forget(job_id)

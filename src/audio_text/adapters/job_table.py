@@ -107,7 +107,6 @@ SELECT {SELECTED} FROM (
 ) AS job
 """  # noqa: S608 -- our own column names
 
-DELETE = f"DELETE FROM transcription_job WHERE id = {{}} RETURNING {SELECTED}"  # noqa: S608 -- our own column names
 # A row that somebody else writes meanwhile is looked at again, as it is then: two changes at once are both made, and
 # the number of keys is that of both.
 MERGED = "jsonb_strip_nulls(CASE WHEN asked.is_cleared THEN jsonb_build_object() ELSE metadata END || asked.changes)"
@@ -123,6 +122,7 @@ FROM asked WHERE id = {{}} AND (SELECT count(*) FROM jsonb_object_keys({MERGED})
 RETURNING {SELECTED}
 """  # noqa: S608 -- our own column names
 
+DELETE = f"DELETE FROM transcription_job WHERE id = {{}} RETURNING {SELECTED}"  # noqa: S608 -- our own column names
 
 DROP_DEAD_LETTER = """
 UPDATE transcription_job SET is_dead_letter = false, update_date = now() WHERE id = {} AND is_dead_letter RETURNING id
@@ -185,7 +185,6 @@ class JobTable(Statements):
             raise JobStateError("The job is completed: submit the recording again to transcribe it in another way.")
         return job
 
-    async def delete(self, job_id: str) -> Job | None:
     async def annotate(self, job_id: str, *, notes: Notes) -> Job:
         """Change description and metadata. Raises JobNotFoundError, InvalidRequestError."""
         description = None if notes.description is UNSET else notes.description
@@ -197,6 +196,7 @@ class JobTable(Statements):
             raise InvalidRequestError(f"`metadata` would have more than {MOST_METADATA} keys: remove some with null.")
         return job_of(rows[0])
 
+    async def delete(self, job_id: str) -> Job | None:
         """Remove the job with its segments and attempts."""
         rows = await self._run(DELETE, job_id)
         return job_of(rows[0]) if rows else None

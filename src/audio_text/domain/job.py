@@ -42,11 +42,11 @@ class Priority(StrEnum):
     high = "high"
 
 
-class Job(msgspec.Struct, frozen=True, kw_only=True):
 MOST_METADATA = 16
 """Keys that one job may have."""
 
 
+class Job(msgspec.Struct, frozen=True, kw_only=True):
     """A recording to be transcribed: one row of `transcription_job`.
 
     Times are aware UTC; `progress` is percent 0-100 of audio time; durations are seconds of audio.
@@ -78,11 +78,11 @@ MOST_METADATA = 16
     description: str | None = None
     request_id: str | None = None
     owner: str | None = None
-    priority: Priority = Priority.normal
-    attempt: int = 0
     metadata: dict[str, str] = {}
-    claims: int = 0
+    priority: Priority = Priority.normal
     deadline: datetime | None = None
+    attempt: int = 0
+    claims: int = 0
     position: float = 0.0
     block_start: float | None = None
     channel_progress: tuple[ChannelProgress, ...] | None = None
