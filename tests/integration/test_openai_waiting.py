@@ -8,12 +8,13 @@ from typing import Any
 import httpx
 import openai
 import pytest
-from openai import OpenAI
+from openai import AsyncOpenAI, OpenAI
 
 from audio_text.settings import Settings
 from recordings import path_of
 from services.openai_service import Service, openai_service
 from services.waiting import until
+from services.worker import worker_process
 
 SPEECH = path_of("two").read_bytes()
 OTHER_SPEECH = path_of("one_a").read_bytes()
@@ -207,3 +208,26 @@ def test_a_request_that_has_waited_for_long_ends_and_its_job_goes_on(
         with pytest.raises(openai.APIError, match="goes on"):
             list(client.audio.transcriptions.create(model="whisper-1", file=("two.flac", SPEECH), stream=True))
         assert service.job(job_id)["status"] == "pending"
+
+
+async def test_a_call_outlives_the_process_that_was_to_answer_it(
+    shared_api_settings: Settings, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("service")
+    with openai_service(shared_api_settings, folder, works=False) as service:
+        known = ids(service)
+        async with (
+            AsyncOpenAI(base_url=service.base_url, api_key="any", max_retries=10) as client,
+            asyncio.TaskGroup() as group,
+        ):
+            call = group.create_task(
+                client.audio.transcriptions.create(model="whisper-1", file=("two.flac", SPEECH), prompt="killed")
+            )
+            job_id = await job_of(service, call, known=known)
+            for process in service.api.workers():
+                process.kill()
+            await until(lambda: logged(service, "request_joined", job_id))
+            with worker_process(service.api.settings, folder):
+                assert (await call).text
+        assert service.job(job_id)["status"] == "completed"
+        assert ids(service) == known | {job_id}
