@@ -10,7 +10,10 @@
     │   ├── UnknownModelError
     │   ├── ForeignUrlError
     │   ├── UploadMissingError
+    │   ├── UploadNotFoundError       an upload in parts that was given up
+    │   ├── UploadIncompleteError     one of which parts are missing
     │   ├── UploadMismatchError
+    │   │   └── ChecksumMismatchError
     │   ├── UploadTooLargeError
     │   ├── UnsupportedMediaError
     │   │   └── InvalidAudioError
@@ -123,7 +126,7 @@ class ForeignUrlError(InvalidRequestError):
 
 
 class UploadMissingError(InvalidRequestError):
-    """Nothing was uploaded to this url: PUT the file there before submitting the job."""
+    """Nothing was uploaded to this url: PUT the file there, or complete its upload, before submitting the job."""
 
     code = "upload_missing"
     http_status = 404
@@ -133,6 +136,26 @@ class UploadMismatchError(InvalidRequestError):
     """The upload is not what was declared when its URL was asked for."""
 
     code = "upload_mismatch"
+
+
+class ChecksumMismatchError(UploadMismatchError):
+    """The file has another SHA-256 than was declared: it was damaged on its way, or it is another file."""
+
+    code = "checksum_mismatch"
+
+
+class UploadNotFoundError(InvalidRequestError):
+    """There is no such upload any more: it was aborted, or not completed in time. Begin a new one."""
+
+    code = "upload_not_found"
+    http_status = 404
+
+
+class UploadIncompleteError(InvalidRequestError):
+    """Parts of the upload are missing: send them, then complete it."""
+
+    code = "upload_incomplete"
+    http_status = 409
 
 
 class UploadTooLargeError(InvalidRequestError):

@@ -11,6 +11,7 @@ from msgspec import UNSET, UnsetType
 
 from audio_text.domain.events import JobUpdate, Published
 from audio_text.domain.job import AttemptEnd, AttemptRecord, Completed, Failed, Job, JobStatus, Retention
+from audio_text.domain.multipart import MultipartUpload
 from audio_text.domain.options import TranscriptionOptions
 from audio_text.domain.transcript import AudioFacts, Segment, TranscriptChunk
 
@@ -235,9 +236,38 @@ class AudioStore(Protocol):
         ...
 
     async def presign_upload(
-        self, key: str, *, content_type: str | None, size_bytes: int, expires_seconds: int
+        self, key: str, *, content_type: str | None, size_bytes: int, expires_seconds: int, sha256: str | None = None
     ) -> UploadTarget:
-        """A URL bound to this key, exactly this size and, when given, this content type."""
+        """A URL bound to this key, exactly this size and, when given, this content type and SHA-256 (hexadecimal).
+
+        Where the store itself does not refuse other bytes, `fetch` does.
+        """
+        ...
+
+    async def begin_multipart(
+        self, key: str, *, content_type: str | None, size_bytes: int, sha256: str | None = None
+    ) -> str:
+        """Begin an upload in parts; what the store calls it. Raises DiskFullError."""
+        ...
+
+    async def presign_part(self, upload: MultipartUpload, number: int, *, expires_seconds: int) -> UploadTarget:
+        """A URL bound to this part, with exactly its size; to send a part again replaces it."""
+        ...
+
+    async def received_parts(self, upload: MultipartUpload) -> list[int]:
+        """The numbers of the parts that are there whole, ascending. Raises UploadNotFoundError."""
+        ...
+
+    async def complete_multipart(self, upload: MultipartUpload) -> None:
+        """Make the object of its parts. It appears whole, or not at all, and the parts stay.
+
+        Raises UploadIncompleteError, UploadNotFoundError also when it is complete, and ChecksumMismatchError unless
+        that is left to `fetch`.
+        """
+        ...
+
+    async def abort_multipart(self, upload: MultipartUpload) -> None:
+        """Remove the parts of an upload; not an error when it is gone or complete."""
         ...
 
     async def write(self, key: str, *, content_type: str | None, body: AsyncIterator[bytes]) -> StoredObject:
@@ -264,7 +294,10 @@ class AudioStore(Protocol):
         ...
 
     def fetch(self, key: str) -> AbstractAsyncContextManager[Path]:
-        """The object as a local file, for as long as the context is open. Raises UploadMissingError, DiskFullError."""
+        """The object as a local file, for as long as the context is open.
+
+        Raises UploadMissingError, DiskFullError, ChecksumMismatchError.
+        """
         ...
 
     async def delete(self, key: str) -> None:
@@ -276,7 +309,7 @@ class AudioStore(Protocol):
         ...
 
     async def remove_abandoned(self) -> int:
-        """Remove unfinished files that dead processes left on this machine; how many there were."""
+        """Remove from this machine what dead processes and uploads in parts left unfinished; how many there were."""
         ...
 
     async def check(self) -> None:
@@ -296,9 +329,10 @@ class UploadReceiver(Protocol):
         content_length: int | None,
         body: AsyncIterator[bytes],
     ) -> StoredObject:
-        """Store the body of a PUT to a URL of `presign_upload`, as it arrives, whole or not at all.
+        """Store the body of a PUT to a URL of `presign_upload` or `presign_part`, as it arrives, whole or not at all.
 
-        Raises UploadLinkError, UploadMismatchError, UploadTooLargeError, DiskFullError, StoreUnavailableError.
+        Raises UploadLinkError, UploadMismatchError, ChecksumMismatchError, UploadTooLargeError, UploadNotFoundError for
+        a part, DiskFullError, StoreUnavailableError.
         """
         ...
 

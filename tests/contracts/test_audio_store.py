@@ -1,5 +1,5 @@
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -19,14 +19,13 @@ from audio_text.errors import (
     UploadLinkError,
     UploadMismatchError,
     UploadMissingError,
+    UploadNotFoundError,
     UploadTooLargeError,
 )
 from audio_text.ports import AudioStore
+from contracts.multipart import MultipartContract, Put
 from fakes.store import FakeAudioStore
 from services.s3 import S3Server
-
-Put = Callable[[str, bytes, str | None], Awaitable[bool]]
-"""(url, data, content type) to whether the store took the upload: what a browser does with a link."""
 
 DATA = bytes(range(256)) * 4
 ORIGIN = "https://app.example"
@@ -50,7 +49,7 @@ async def pieces(data: bytes, size: int) -> AsyncIterator[bytes]:
         yield data[start : start + size]
 
 
-class AudioStoreContract:
+class AudioStoreContract(MultipartContract):
     """What every store does."""
 
     @pytest.fixture
@@ -271,7 +270,7 @@ class TestFakeAudioStore(AudioStoreContract):
 
     @pytest.fixture
     def put(self, store: FakeAudioStore) -> Put:
-        async def put(url: str, data: bytes, kind: str | None) -> bool:
+        async def put(url: str, data: bytes, kind: str | None, _: object = None) -> bool:
             try:
                 store.upload(url, data, kind)
             except AudioTextError:
@@ -290,10 +289,10 @@ class TestDiskAudioStore(AudioStoreContract):
 
     @pytest.fixture
     def put(self, store: DiskAudioStore) -> Put:
-        async def put(url: str, data: bytes, kind: str | None) -> bool:
+        async def put(url: str, data: bytes, kind: str | None, _: object = None) -> bool:
             async def body() -> AsyncIterator[bytes]:
-                for start in range(0, len(data), 100):
-                    yield data[start : start + 100]
+                for start in range(0, len(data), step := max(100, len(data) // 100)):
+                    yield data[start : start + step]
 
             at = urlsplit(url)
             try:
@@ -304,7 +303,7 @@ class TestDiskAudioStore(AudioStoreContract):
                     content_length=None,
                     body=body(),
                 )
-            except (UploadLinkError, UploadMismatchError, UploadTooLargeError):
+            except (UploadLinkError, UploadMismatchError, UploadNotFoundError, UploadTooLargeError):
                 return False
             return True
 
@@ -335,9 +334,10 @@ class TestS3AudioStore(AudioStoreContract):
     async def put(self) -> AsyncIterator[Put]:
         async with httpx.AsyncClient(trust_env=False) as browser:
 
-            async def put(url: str, data: bytes, kind: str | None) -> bool:
-                answer = await browser.put(url, content=data, headers={"Content-Type": kind} if kind else {})
-                assert answer.status_code in {200, 400, 403}
+            async def put(url: str, data: bytes, kind: str | None, more: Mapping[str, str] | None = None) -> bool:
+                headers = {**(more or {}), **({"Content-Type": kind} if kind else {})}
+                answer = await browser.put(url, content=data, headers=headers)
+                assert answer.status_code in {200, 400, 403, 404}
                 return answer.status_code == 200
 
             yield put

@@ -1,5 +1,6 @@
 """A store in memory, for tests of services."""
 
+import hashlib
 import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,12 +12,16 @@ import msgspec
 
 from audio_text.domain.keys import key_behind
 from audio_text.domain.media import media_type
+from audio_text.domain.multipart import MultipartUpload, in_words
 from audio_text.errors import (
+    ChecksumMismatchError,
     ForeignUrlError,
     StoreUnavailableError,
+    UploadIncompleteError,
     UploadLinkError,
     UploadMismatchError,
     UploadMissingError,
+    UploadNotFoundError,
     UploadTooLargeError,
 )
 from audio_text.ports import StoredObject, UploadTarget
@@ -31,6 +36,8 @@ class Link(msgspec.Struct, frozen=True):
     size_bytes: int
     content_type: str | None
     expires_at: datetime
+    sha256: str | None = None
+    part: int = 0
 
 
 class FakeAudioStore:
@@ -43,6 +50,7 @@ class FakeAudioStore:
         self.objects: dict[str, bytes] = {}
         self.content_types: dict[str, str | None] = {}
         self.links: dict[str, Link] = {}
+        self.parts: dict[str, dict[int, bytes]] = {}
         self.is_down = False
         self.written_at: dict[str, datetime] = {}
 
@@ -65,21 +73,49 @@ class FakeAudioStore:
             raise UploadTooLargeError
         if len(data) < link.size_bytes:
             raise UploadMismatchError
+        if link.part:
+            self._parts(link.key)[link.part] = data
+            return
+        _check_digest(data, link.sha256)
         self.put(link.key, data, content_type)
 
     async def prepare(self) -> None:
         self._answer()
 
     async def presign_upload(
-        self, key: str, *, content_type: str | None, size_bytes: int, expires_seconds: int
+        self, key: str, *, content_type: str | None, size_bytes: int, expires_seconds: int, sha256: str | None = None
     ) -> UploadTarget:
-        content_type = media_type(content_type)
         expires_at = datetime.now(UTC) + timedelta(seconds=expires_seconds)
-        url = f"{ADDRESS}{key}?{urlencode({'expires': expires_at.timestamp(), 'signature': len(self.links)})}"
-        self.links[url] = Link(key, size_bytes, content_type, expires_at)
-        return UploadTarget(
-            url=url, headers={"Content-Type": content_type} if content_type else {}, expires_at=expires_at
-        )
+        return self._target(Link(key, size_bytes, media_type(content_type), expires_at, sha256))
+
+    async def begin_multipart(
+        self, key: str, *, content_type: str | None, size_bytes: int, sha256: str | None = None
+    ) -> str:
+        self._answer()
+        self.parts[key] = {}
+        return f"upload-{len(self.parts)}"
+
+    async def presign_part(self, upload: MultipartUpload, number: int, *, expires_seconds: int) -> UploadTarget:
+        expires_at = datetime.now(UTC) + timedelta(seconds=expires_seconds)
+        return self._target(Link(upload.key, upload.size_of(number), None, expires_at, part=number))
+
+    async def received_parts(self, upload: MultipartUpload) -> list[int]:
+        self._answer()
+        return sorted(self._parts(upload.key))
+
+    async def complete_multipart(self, upload: MultipartUpload) -> None:
+        self._answer()
+        parts = self._parts(upload.key)
+        if missing := upload.missing(parts):
+            raise UploadIncompleteError(f"Parts of the upload are missing: {in_words(missing)}.")
+        data = b"".join(parts[number] for number in sorted(parts))
+        _check_digest(data, upload.sha256)
+        self.put(upload.key, data)
+        del self.parts[upload.key]
+
+    async def abort_multipart(self, upload: MultipartUpload) -> None:
+        self._answer()
+        self.parts.pop(upload.key, None)
 
     async def write(self, key: str, *, content_type: str | None, body: AsyncIterator[bytes]) -> StoredObject:
         self._answer()
@@ -127,6 +163,18 @@ class FakeAudioStore:
     async def check(self) -> None:
         self._answer()
 
+    def _target(self, link: Link) -> UploadTarget:
+        query = urlencode({"expires": link.expires_at.timestamp(), "signature": len(self.links)})
+        url = f"{ADDRESS}{link.key}?{query}"
+        self.links[url] = link
+        headers = {"Content-Type": link.content_type} if link.content_type else {}
+        return UploadTarget(url=url, headers=headers, expires_at=link.expires_at)
+
+    def _parts(self, key: str) -> dict[int, bytes]:
+        if key not in self.parts:
+            raise UploadNotFoundError
+        return self.parts[key]
+
     def _object(self, key: str) -> bytes:
         self._answer()
         if key not in self.objects:
@@ -136,3 +184,8 @@ class FakeAudioStore:
     def _answer(self) -> None:
         if self.is_down:
             raise StoreUnavailableError
+
+
+def _check_digest(data: bytes, declared: str | None) -> None:
+    if declared and hashlib.sha256(data).hexdigest() != declared:
+        raise ChecksumMismatchError

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 WRITE_BYTES = 256 * 1024
 """A thread's errand costs about 0.1 ms: gather the network's small pieces first."""
@@ -19,13 +19,29 @@ FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 T = TypeVar("T")
 
 
-class DraftFile:
-    """A file of ours under a random name, locked while we live. Every method may raise OSError."""
+class Digest(Protocol):
+    """One of hashlib's."""
 
-    def __init__(self, folder: Path, *, prefix: str, suffix: str = "") -> None:
+    def update(self, data: bytearray, /) -> None:
+        """Take more data in."""
+        ...
+
+    def hexdigest(self) -> str:
+        """What it comes to, in hexadecimal."""
+        ...
+
+
+class DraftFile:
+    """A file of ours under a random name, locked while we live. Every method may raise OSError.
+
+    What is written also goes into `digest`, in the same thread.
+    """
+
+    def __init__(self, folder: Path, *, prefix: str, suffix: str = "", digest: Digest | None = None) -> None:
         self._folder = folder
         self._prefix = prefix
         self._suffix = suffix
+        self._digest = digest
         self._descriptor: int | None = None
         self._path: Path | None = None
         self._piece = bytearray()
@@ -71,19 +87,15 @@ class DraftFile:
             self._path = None
 
     def _write(self, data: bytearray) -> None:
+        if self._digest:
+            self._digest.update(data)
         rest = memoryview(data)
         while rest:
             rest = rest[os.write(self._open_descriptor(), rest) :]
 
     def _publish(self, target: Path) -> None:
-        os.fsync(self._open_descriptor())
-        self.path.replace(target)
+        publish(self._open_descriptor(), self.path, target)
         self._path = None
-        folder = os.open(target.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
     def _open_descriptor(self) -> int:
         if self._descriptor is None:
@@ -92,14 +104,27 @@ class DraftFile:
 
 
 @asynccontextmanager
-async def draft_file(folder: Path, *, prefix: str, suffix: str = "") -> AsyncGenerator[DraftFile, None]:
+async def draft_file(
+    folder: Path, *, prefix: str, suffix: str = "", digest: Digest | None = None
+) -> AsyncGenerator[DraftFile, None]:
     """A file to write in `folder`; removed at the end, whatever happens, unless it was published."""
-    draft = DraftFile(folder, prefix=prefix, suffix=suffix)
+    draft = DraftFile(folder, prefix=prefix, suffix=suffix, digest=digest)
     try:
         await in_thread(draft.create)
         yield draft
     finally:
         await in_thread(draft.discard)
+
+
+def publish(descriptor: int, path: Path, target: Path) -> None:
+    """Give an open file another name in the same file system, at once and to survive a power cut. Blocks."""
+    os.fsync(descriptor)
+    path.replace(target)
+    folder = os.open(target.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def check_room(folder: Path, size_bytes: int, *, reserve_bytes: int) -> None:

@@ -29,7 +29,7 @@ ANSWER_SECONDS = 20.0
 ATTEMPTS = 3
 CONNECTIONS = 32
 
-MISSING_CODES = frozenset({"404", "NoSuchKey", "NotFound"})
+MISSING_CODES = frozenset({"404", "NoSuchKey", "NoSuchUpload", "NotFound"})
 REFUSED_CODES = frozenset(
     {"401", "403", "AccessDenied", "ExpiredToken", "InvalidAccessKeyId", "InvalidToken", "SignatureDoesNotMatch"}
 )
@@ -79,6 +79,7 @@ class S3Client(Protocol):
     put_object: S3Operation
     create_multipart_upload: S3Operation
     upload_part: S3Operation
+    list_parts: S3Operation
     complete_multipart_upload: S3Operation
     abort_multipart_upload: S3Operation
     delete_object: S3Operation
