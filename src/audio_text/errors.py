@@ -62,6 +62,8 @@ class AudioTextError(Exception):
 
     code: ClassVar[str] = "internal_error"
     http_status: ClassVar[int] = 500
+    request_id: str | None = None
+    """Names the request in the logs of the service that refused it: known to its clients."""
 
     def __init__(self, detail: str | None = None) -> None:
         self.detail = detail or inspect.cleandoc(type(self).__doc__ or "")
@@ -372,12 +374,17 @@ class ServerUnreachableError(ClientError):
 
 
 class ServerRefusedError(ClientError):
-    """The service refused."""
+    """The service refused; `status` is HTTP's, None where the answer could not be understood."""
 
     code = "server_refused"
+    status: int | None = None
 
 
 class JobFailedError(ClientError):
-    """The job ended without a transcript."""
+    """The job ended without a transcript; `error_code` is why, None where it was cancelled."""
 
     code = "job_failed"
+
+    def __init__(self, detail: str | None = None, *, error_code: str | None = None) -> None:
+        super().__init__(detail)
+        self.error_code = error_code

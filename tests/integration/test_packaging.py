@@ -26,7 +26,12 @@ ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 LOCKS = sorted(path.stem for path in (ROOT / "requirements").glob("*.txt"))
-ROLES = {"api": ["api"], "worker": ["worker"], "local": ["api", "worker", "embedded"], "dev": list(EXTRAS)}
+ROLES = {
+    "api": ["service", "api"],
+    "worker": ["service", "worker"],
+    "local": ["service", "api", "worker", "embedded"],
+    "dev": list(EXTRAS),
+}
 PIN = re.compile(
     r"^(?P<pin>[A-Za-z0-9._-]+==\S+(?: ; [^\\]+)?)(?P<hashes>(?: \\\n    --hash=sha256:[0-9a-f]{64})*)\n", re.MULTILINE
 )

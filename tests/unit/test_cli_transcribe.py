@@ -4,7 +4,7 @@ import asyncio
 import json
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,7 @@ import pytest
 from aiohttp import web
 from click.testing import CliRunner, Result
 
-from audio_text.cli.client import open_client
 from audio_text.cli.transcribe import transcribe
-from audio_text.errors import ServerUnreachableError
 from factories import make_segment
 
 JOB_ID = "3f6c2a1e-0000-4000-8000-000000000001"
@@ -40,7 +38,7 @@ class StubService:
 
     def __init__(self) -> None:
         self.connections: list[tuple[list[dict[str, Any]], int]] = [([update("completed", 100, 0, 1)], 1000)]
-        self.refusal: web.Response | None = None
+        self.refusal: Callable[[], web.Response] | None = None
         self.outcomes: list[dict[str, Any]] = []
         self.presigned: list[dict[str, Any]] = []
         self.uploaded: list[tuple[bytes, str | None]] = []
@@ -61,7 +59,7 @@ class StubService:
     async def presign(self, request: web.Request) -> web.Response:
         self.presigned.append(await request.json())
         if self.refusal is not None:
-            return self.refusal
+            return self.refusal()
         return web.json_response({"url": f"{self.url}/upload?signature=1", "headers": {"X-Bound": "yes"}})
 
     async def upload(self, request: web.Request) -> web.Response:
@@ -242,7 +240,7 @@ async def test_one_refused_file_does_not_stop_the_next(service: StubService, aud
 
 
 async def test_a_refusal_prints_the_servers_own_words(service: StubService, audio: Path) -> None:
-    service.refusal = web.json_response({"detail": "'.xyz' files are not accepted here."}, status=415)
+    service.refusal = lambda: web.json_response({"detail": "'.xyz' files are not accepted here."}, status=415)
 
     result = await run(service, audio)
 
@@ -251,13 +249,13 @@ async def test_a_refusal_prints_the_servers_own_words(service: StubService, audi
 
 
 async def test_an_answer_without_detail_shows_at_least_its_status(service: StubService, audio: Path) -> None:
-    service.refusal = web.Response(status=502, text="<h1>Bad gateway</h1>")
+    service.refusal = lambda: web.Response(status=502, text="<h1>Bad gateway</h1>")
 
     assert "The server answered 502." in (await run(service, audio)).stderr
 
 
 async def test_an_answer_that_makes_no_sense_is_a_refusal_not_a_traceback(service: StubService, audio: Path) -> None:
-    service.refusal = web.json_response({"upload_to": "nowhere"})
+    service.refusal = lambda: web.json_response({"upload_to": "nowhere"})
 
     result = await run(service, audio)
 
@@ -289,17 +287,6 @@ async def test_no_server_exits_3_and_says_where_it_looked(audio: Path, unused_tc
 
     assert result.exit_code == 3
     assert f"http://127.0.0.1:{unused_tcp_port} cannot be reached" in result.stderr
-
-
-async def test_a_socket_that_never_opens_is_given_up(service: StubService) -> None:
-    service.connections = [([], 503) for _ in range(5)]
-
-    async with open_client(service.url, reconnect_delays=(0.0, 0.0)) as client:
-        with pytest.raises(ServerUnreachableError):
-            async for _ in client.follow(JOB_ID):
-                pass
-
-    assert len(service.cursors) == 3
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,9 @@ def libraries(module: str) -> set[str]:
     return {name.partition(".")[0] for name in imported(module).splitlines()}
 
 
-@pytest.mark.parametrize("module", ["audio_text.api.app", "audio_text.api.serve", "audio_text.worker.run"])
+@pytest.mark.parametrize(
+    "module", ["audio_text.api.app", "audio_text.api.serve", "audio_text.client", "audio_text.worker.run"]
+)
 def test_importing_a_process_opens_no_socket_no_file_and_no_thread(module: str) -> None:
     imported(module, watched=True)
 
@@ -63,6 +65,7 @@ MODEL = {"faster_whisper", "ctranslate2", "onnxruntime", "huggingface_hub"}
         ("audio_text.cli.migrate", WEB | MODEL),
         ("audio_text.cli.up", WEB | MODEL),
         ("audio_text.cli.demo", WEB | MODEL),
+        ("audio_text.client", WEB | MODEL | {"dramatiq", "piccolo", "redis", "aioboto3", "structlog"}),
         ("audio_text.cli.transcribe", WEB | MODEL | {"dramatiq", "piccolo", "redis", "aioboto3"}),
         ("audio_text.cli.settings", WEB | MODEL | {"dramatiq", "piccolo", "redis", "aioboto3", "httpx"}),
         ("audio_text.__main__", WEB | MODEL | {"dramatiq", "piccolo", "redis", "aioboto3", "httpx", "rich", "msgspec"}),

@@ -27,8 +27,12 @@ COMMANDS = {
     "transcribe": Doorway("audio_text.cli.transcribe:transcribe", "Send recordings to a running service and get text."),
     "api": Doorway("audio_text.cli.api:api", "Run the HTTP API.", "api"),
     "worker": Doorway("audio_text.cli.worker:worker", "Run workers: those of the named tiers, or all.", "worker"),
-    "migrate": Doorway("audio_text.cli.migrate:migrate", "Create the database tables or bring them up to date."),
-    "dead-letters": Doorway("audio_text.cli.dead_letters:dead_letters", "See jobs that were given up; run them again."),
+    "migrate": Doorway(
+        "audio_text.cli.migrate:migrate", "Create the database tables or bring them up to date.", "service"
+    ),
+    "dead-letters": Doorway(
+        "audio_text.cli.dead_letters:dead_letters", "See jobs that were given up; run them again.", "service"
+    ),
     "settings": Doorway("audio_text.cli.settings:settings", "Show every setting and where its value comes from."),
 }
 """In the order in which a newcomer meets them."""

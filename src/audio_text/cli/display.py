@@ -6,7 +6,7 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from audio_text.cli.client import RemoteJob
+from audio_text.client import Job
 from audio_text.domain.formats import timestamp
 from audio_text.domain.transcript import Segment
 
@@ -52,7 +52,7 @@ class Display:
         """Print what was just heard, with its times."""
         self.say(f"[{timestamp(segment.start)} --> {timestamp(segment.end)}] {segment.text}")
 
-    def summary(self, job: RemoteJob) -> None:
+    def summary(self, job: Job) -> None:
         """Print how long it took, as the service measured it."""
         if job.duration is None or job.processing_time_seconds is None:
             return

@@ -1,11 +1,9 @@
 """`audio-text transcribe FILE…`: upload to a running service, watch the text come, write it to a file."""
 
-import asyncio
-import mimetypes
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import aclosing
+from contextlib import closing
 from enum import IntEnum
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -13,13 +11,13 @@ from urllib.parse import urlsplit
 import click
 import msgspec
 
-from audio_text.cli.client import Client, RemoteJob, label, open_client
 from audio_text.cli.display import Display
+from audio_text.client import Client, Job, JobOptions
 from audio_text.domain.formats import TranscriptFormat, render
 from audio_text.domain.job import JobStatus
 from audio_text.domain.options import Task
 from audio_text.domain.transcript import Segment
-from audio_text.errors import JobFailedError, ServerRefusedError, ServerUnreachableError
+from audio_text.errors import AudioTextError, JobFailedError, ServerUnreachableError
 
 STDOUT = "-"
 
@@ -34,9 +32,9 @@ class ExitCode(IntEnum):
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
-    """What is to become of every file: fields of the job, and where its transcript goes (None: beside the file)."""
+    """What is to become of every file: the job's options, and where its transcript goes (None: beside the file)."""
 
-    job_fields: dict[str, object]
+    job_options: JobOptions
     transcript_format: TranscriptFormat
     output: str | None
 
@@ -85,35 +83,35 @@ def transcribe(
     output: str | None,
     transcript_format: TranscriptFormat,
     quiet: bool,
-    **job_fields: object,
+    **job_options: object,
 ) -> None:
     """Turn recordings into text with a running service, and watch it happen.
 
     Segments appear on standard error as they are decoded; the transcript of talk.mp3 is written to talk.txt.
     """
-    chosen = {name: value for name, value in job_fields.items() if value is not None}
-    order = Order(job_fields=chosen, transcript_format=transcript_format, output=output)
+    chosen = {name: msgspec.to_builtins(value) for name, value in job_options.items() if value is not None}
+    order = Order(job_options=msgspec.convert(chosen, JobOptions), transcript_format=transcript_format, output=output)
     _check_targets(files, order)
     try:
-        exit_code = asyncio.run(_transcribe_all(files, order, server=server, quiet=quiet))
+        exit_code = _transcribe_all(files, order, server=server, quiet=quiet)
     except KeyboardInterrupt:
         click.echo("Interrupted. A job that was already submitted goes on without this command.", err=True)
         exit_code = ExitCode.interrupted
     click.get_current_context().exit(exit_code)
 
 
-async def _transcribe_all(files: Sequence[Path], order: Order, *, server: str, quiet: bool) -> ExitCode:
+def _transcribe_all(files: Sequence[Path], order: Order, *, server: str, quiet: bool) -> ExitCode:
     """Do one file after the other; one that fails does not stop the next."""
     exit_code = ExitCode.done
-    async with open_client(server) as client:
+    with Client(server) as client:
         for audio in files:
             try:
                 with Display(quiet=quiet) as display:
-                    await _transcribe(client, audio, order, display=display)
+                    _transcribe(client, audio, order, display=display)
             except ServerUnreachableError as error:
                 _complain(audio, error.detail)
                 return ExitCode.unreachable
-            except (ServerRefusedError, JobFailedError) as error:
+            except AudioTextError as error:
                 _complain(audio, error.detail)
                 exit_code = ExitCode.job_failed
             except OSError as error:  # the recording or the transcript, on this machine
@@ -122,30 +120,28 @@ async def _transcribe_all(files: Sequence[Path], order: Order, *, server: str, q
     return exit_code
 
 
-async def _transcribe(client: Client, audio: Path, order: Order, *, display: Display) -> None:
-    name = label(audio)
-    display.begin(f"{name}: uploading", total=(await asyncio.to_thread(audio.stat)).st_size)
-    content_type = mimetypes.guess_type(name)[0] or ""
-    url = await client.upload(audio, content_type=content_type, on_progress=display.advance_to)
-    job = await client.submit(filename=name, url=url, options=order.job_fields)
-    display.say(f"{name}: job {job.id}, model {job.whisper_model}")
-    segments = await _watch(client, display, job)
-    job = await client.status(job.id)
+def _transcribe(client: Client, audio: Path, order: Order, *, display: Display) -> None:
+    display.begin(f"{click.format_filename(audio)}: uploading", total=audio.stat().st_size)
+    upload = client.upload(audio, on_progress=display.advance_to)
+    job = client.jobs.submit(upload, **order.job_options)
+    display.say(f"{job.filename}: job {job.id}, model {job.whisper_model}")
+    segments = _watch(client, display, job)
+    job = client.jobs.get(job.id)
     if job.status is not JobStatus.completed:
-        raise JobFailedError(job.error_message or f"The job was {job.status}.")
+        raise JobFailedError(job.error_message or f"The job was {job.status}.", error_code=job.error_code)
     display.summary(job)
     target = order.target(audio)
-    await asyncio.to_thread(_write, target, render(order.transcript_format, segments))
+    _write(target, render(order.transcript_format, segments))
     if target is not None:
         display.say(f"written to {click.format_filename(target)}")
 
 
-async def _watch(client: Client, display: Display, job: RemoteJob) -> list[Segment]:
+def _watch(client: Client, display: Display, job: Job) -> list[Segment]:
     """Show the job's way to its end; returns its segments in order."""
     segments: dict[int, Segment] = {}
     display.begin(f"{job.filename}: {job.status}", total=100)
-    async with aclosing(client.follow(job.id)) as updates:
-        async for update in updates:
+    with closing(client.jobs.follow(job.id)) as updates:
+        for update in updates:
             for segment in update.segments:
                 display.segment(segment)
                 segments[segment.id] = segment

@@ -1,0 +1,63 @@
+"""What may be chosen, in the service's own words; `/docs` of a running service says what each is for.
+
+Whatever is left out keeps the service's default.
+"""
+
+from collections.abc import Sequence
+from typing import Literal, TypedDict
+
+TaskName = Literal["transcribe", "translate"]
+PriorityName = Literal["low", "normal", "high"]
+StatusName = Literal["pending", "processing", "completed", "failed", "cancelled"]
+FormatName = Literal["json", "verbose_json", "text", "srt", "vtt", "tsv"]
+
+
+class VadOptions(TypedDict, total=False):
+    """Parameters of the speech detection, faster-whisper's."""
+
+    threshold: float
+    min_speech_duration_ms: int
+    max_speech_duration_s: float
+    min_silence_duration_ms: int
+    speech_pad_ms: int
+
+
+class Choices(TypedDict, total=False):
+    """A model, and how it is to work: what changes the text."""
+
+    model: str
+    language: str
+    task: TaskName
+    beam_size: int
+    temperature: float | Sequence[float]
+    initial_prompt: str
+    hotwords: str
+    condition_on_previous_text: bool
+    word_timestamps: bool
+    vad_filter: bool
+    vad: VadOptions
+    clip_start_seconds: float
+    clip_end_seconds: float
+
+
+class JobOptions(Choices, total=False):
+    """Everything that a job can be submitted with."""
+
+    description: str
+    priority: PriorityName
+    expires_in: int
+
+
+class JobFilters(TypedDict, total=False):
+    """Which jobs are listed."""
+
+    status: StatusName
+
+
+class CueOptions(TypedDict, total=False):
+    """How subtitles are cut into cues."""
+
+    max_line_width: int
+    max_line_count: int
+    max_cue_seconds: float
+    max_characters_per_second: float
