@@ -77,6 +77,10 @@ def following(server: ApiProcess, job_id: str, *, last_event_id: str = "", max_q
     return connect(url, proxy=None, open_timeout=30, max_size=None, max_queue=max_queue)
 
 
+def following_many(server: ApiProcess) -> connect:
+    return connect(f"ws://{server.address}/api/v1/job/ws", proxy=None, open_timeout=30, max_size=None)
+
+
 async def receive(socket: ClientConnection) -> dict[str, Any]:
     async with asyncio.timeout(30):
         return msgspec.json.decode(await socket.recv())

@@ -79,6 +79,7 @@ def _routes(settings: Settings) -> list[ControllerRouterHandler]:
         events.stream_job,
         events.stream_jobs,
         websocket.follow_job,
+        websocket.follow_jobs,
     ]
     return [
         health.alive,

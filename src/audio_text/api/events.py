@@ -40,8 +40,7 @@ RETRY_SECONDS = 2.0
 LONGEST_CURSOR = 8_192
 """Characters; what servers and proxies let pass in a header."""
 
-EVENT_ID = re.compile(r"\d{1,18}-\d{1,18}", re.ASCII)
-_CURSOR = re.compile(rf"({EVENT_ID.pattern})?(~?)", re.ASCII)
+_CURSOR = re.compile(r"(\d{1,18}-\d{1,18})?(~?)", re.ASCII)
 
 log = structlog.get_logger(__name__)
 

@@ -1,7 +1,7 @@
-"""The wire, continued: what travels over the live socket, one JSON object with a `type` per message."""
+"""The wire, continued: what travels over live sockets and streams, one JSON object with a `type` per message."""
 
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -52,9 +52,9 @@ class SegmentView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Connected(Message, frozen=True, kw_only=True, tag="connected"):
-    """The first message of every connection."""
+    """The first message of every connection; `job_id` where it is about one job."""
 
-    job_id: JobId
+    job_id: JobId | UnsetType = UNSET
     connection_id: ConnectionId
     message: Sentence
     timestamp: Timestamp = msgspec.field(default_factory=lambda: datetime.now(UTC))
@@ -110,13 +110,50 @@ class Pong(Message, frozen=True, kw_only=True, tag="pong"):
     timestamp: Timestamp = msgspec.field(default_factory=lambda: datetime.now(UTC))
 
 
-class ErrorMessage(Message, frozen=True, kw_only=True, tag="error"):
-    """The connection is about to be closed because of this."""
+class Unsubscribed(Message, frozen=True, kw_only=True, tag="unsubscribed"):
+    """Nothing more comes of this job."""
 
     job_id: JobId
+
+
+class ErrorMessage(Message, frozen=True, kw_only=True, tag="error"):
+    """This job is not followed because of this. A connection that is about one job is about to be closed."""
+
+    job_id: JobId | UnsetType = UNSET
     message: Sentence
     error: Annotated[str, Meta(description="The same for a program.", examples=["job_not_found"])]
     timestamp: Timestamp = msgspec.field(default_factory=lambda: datetime.now(UTC))
+
+
+class ClientMessage(msgspec.Struct, frozen=True):
+    """Anything a client sends; `pong` needs no answer, and types that are none of ours get none."""
+
+    type: Annotated[str, Meta(description="`ping` is answered with `pong`.", examples=["ping"])] = ""
+
+    @classmethod
+    def read(cls, frame: str | bytes) -> Self:
+        """Look at the type; a plain `ping` is one, too, and what cannot be read has none."""
+        if frame in {"ping", b"ping"}:
+            return cls("ping")
+        try:
+            return msgspec.json.decode(frame, type=cls)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return cls()
+
+
+class Subscribe(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="subscribe"):
+    """Client, on a socket of several jobs: follow this one, from the cursor on. Said again, it begins anew."""
+
+    job_id: JobId
+    last_event_id: Annotated[
+        str | None, Meta(description="The last `event_id` that was seen of it.", examples=["1767268800000-0"])
+    ] = None
+
+
+class Unsubscribe(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="unsubscribe"):
+    """Client, on a socket of several jobs: follow this one no longer."""
+
+    job_id: JobId
 
 
 def _ending(job: Job) -> dict[str, Any]:

@@ -1,8 +1,8 @@
-"""The live socket of a job: what `LiveService` tells, in the words of `messages`, until one side has enough."""
+"""Live sockets, of one job or of several: what `LiveService` tells, in the words of `messages`."""
 
 import asyncio
-import re
 import time
+from abc import ABC, abstractmethod
 from contextlib import aclosing, suppress
 from enum import Enum
 from typing import Annotated, Any
@@ -13,26 +13,38 @@ import structlog
 from litestar import WebSocket, websocket
 from litestar.exceptions import WebSocketDisconnect
 from litestar.params import QueryParameter
+from msgspec import UNSET, UnsetType
 
 from audio_text.api.dependencies import GivenServices, GivenSettings
 from audio_text.api.dto import checked_job_id
+from audio_text.api.events import Cursor
 from audio_text.api.jobs import JobId
-from audio_text.api.messages import Connected, ErrorMessage, JobUpdateMessage, Message, Ping, Pong
-from audio_text.errors import AudioTextError, JobNotFoundError, TransientError
+from audio_text.api.messages import (
+    ClientMessage,
+    Connected,
+    ErrorMessage,
+    JobUpdateMessage,
+    Message,
+    Ping,
+    Pong,
+    Subscribe,
+    Unsubscribe,
+    Unsubscribed,
+)
+from audio_text.errors import AudioTextError, InvalidRequestError, JobNotFoundError, TooManyJobsError, TransientError
+from audio_text.services.following import Following, Gone, following
 from audio_text.services.live import LiveService
 from audio_text.settings import EventSettings
 
 LARGEST_FRAME = 4_096
-"""Characters; clients have nothing to say that is longer than a pong."""
+"""Characters; clients have nothing to say that is longer than an id and a cursor."""
 
 FRAMES_PER_WINDOW = 100
 WINDOW_SECONDS = 10.0
-"""A client that sends more than ten frames a second does not follow a job."""
+"""A client that sends more than ten frames a second does not follow a job; besides, it may name each job once."""
 
 CLOSE_SECONDS = 1.0
 """How long a farewell may take before the connection is dropped without it."""
-
-_EVENT_ID = re.compile(r"\d{1,18}-\d{1,18}", re.ASCII)
 
 log = structlog.get_logger(__name__)
 
@@ -61,59 +73,69 @@ async def follow_job(
 ) -> None:
     """Tell the state of a job now, and everything that happens to it from then on."""
     await socket.accept()
-    after = last_event_id if last_event_id and _EVENT_ID.fullmatch(last_event_id) else None
-    await _Connection(socket, job_id, live=services.live, settings=settings.events).run(after)
+    seen = Cursor.parse(last_event_id or "")
+    await _JobConnection(socket, services.live, settings.events, job_id=job_id, seen=seen).run()
 
 
-class _Connection:
-    """One client on one job."""
+@websocket("/job/ws")
+async def follow_jobs(socket: WebSocket[Any, Any, Any], services: GivenServices, settings: GivenSettings) -> None:
+    """Tell the same of every job that the client subscribes to, until it leaves."""
+    await socket.accept()
+    await _JobsConnection(socket, services.live, settings.events).run()
 
-    def __init__(
-        self, socket: WebSocket[Any, Any, Any], job_id: str, *, live: LiveService, settings: EventSettings
-    ) -> None:
+
+class _Connection(ABC):
+    """One client: what it is told, and what it may say."""
+
+    def __init__(self, socket: WebSocket[Any, Any, Any], live: LiveService, settings: EventSettings) -> None:
         self._id = uuid4().hex
         self._socket = socket
-        self._job_id = job_id
         self._live = live
         self._settings = settings
         self._sending = asyncio.Lock()
+        self._job_id: str | UnsetType = UNSET
+        self._frames_per_window = FRAMES_PER_WINDOW
 
-    async def run(self, after: str | None) -> None:
+    @abstractmethod
+    async def _tell(self) -> None:
+        """Tell everything there is to tell. May raise AudioTextError, TimeoutError."""
+
+    @abstractmethod
+    async def _hear(self, message: ClientMessage, frame: str | bytes) -> None:
+        """Do what a message other than a ping asks for. May raise TimeoutError."""
+
+    async def run(self) -> None:
         """Serve the connection to its end; whatever belongs to it ends with it."""
         opened_at = time.perf_counter()
         reason = Close.broken
+        names = {"connection_id": self._id} | ({"job_id": self._job_id} if self._job_id else {})
         try:
-            reason = await self._first_end(after)
+            reason = await self._first_end()
         except* WebSocketDisconnect:
             reason = Close.gone
         except* Exception:
-            log.exception("socket_failed", job_id=self._job_id, connection_id=self._id)
+            log.exception("socket_failed", **names)
         finally:
             log.info(
                 "socket_closed",
-                job_id=self._job_id,
-                connection_id=self._id,
                 reason=reason.name,
                 duration_seconds=round(time.perf_counter() - opened_at, 3),
+                **names,
             )
         await self._close(reason)
 
-    async def _first_end(self, after: str | None) -> Close:
+    async def _first_end(self) -> Close:
         async with asyncio.TaskGroup() as group:
-            halves = {group.create_task(self._tell(after)), group.create_task(self._listen())}
+            halves = {group.create_task(self._talk()), group.create_task(self._listen())}
             ended, others = await asyncio.wait(halves, return_when=asyncio.FIRST_COMPLETED)
             for half in others:
                 half.cancel()
         return ended.pop().result()
 
-    async def _tell(self, after: str | None) -> Close:
+    async def _talk(self) -> Close:
         try:
             await self._send(Connected(job_id=self._job_id, connection_id=self._id, message="Connected."))
-            async with aclosing(
-                self._live.follow(checked_job_id(self._job_id), after=after, idle_seconds=self._settings.ping_seconds)
-            ) as updates:
-                async for update in updates:
-                    await self._send(JobUpdateMessage.of(update) if update else Ping(connection_id=self._id))
+            await self._tell()
         except AudioTextError as error:
             return await self._apologize(error)
         except TimeoutError:
@@ -121,7 +143,6 @@ class _Connection:
         return Close.over
 
     async def _apologize(self, error: AudioTextError) -> Close:
-        message = ErrorMessage(job_id=self._job_id, message=error.detail, error=error.code)
         match error:
             case JobNotFoundError():
                 reason = Close.unknown_job
@@ -130,7 +151,7 @@ class _Connection:
             case _:
                 raise error
         with suppress(TimeoutError):
-            await self._send(message)
+            await self._send(ErrorMessage(job_id=self._job_id, message=error.detail, error=error.code))
         return reason
 
     async def _listen(self) -> Close:
@@ -146,13 +167,19 @@ class _Connection:
             if now > window_ends_at:
                 window_ends_at, frames = now + WINDOW_SECONDS, 0
             frames += 1
-            if frames > FRAMES_PER_WINDOW:
+            if frames > self._frames_per_window:
                 return Close.chatty
-            if _is_ping(frame):
-                try:
-                    await self._send(Pong(connection_id=self._id))
-                except TimeoutError:
-                    return Close.slow
+            try:
+                await self._answer(frame)
+            except TimeoutError:
+                return Close.slow
+
+    async def _answer(self, frame: str | bytes) -> None:
+        message = ClientMessage.read(frame)
+        if message.type == "ping":
+            await self._send(Pong(connection_id=self._id))
+        else:
+            await self._hear(message, frame)
 
     async def _send(self, message: Message) -> None:
         """Raises TimeoutError when the client takes nothing for too long."""
@@ -168,16 +195,74 @@ class _Connection:
                     await self._socket.close(code, sentence)
 
 
-def _is_ping(frame: str | bytes) -> bool:
-    if frame in {"ping", b"ping"}:
-        return True
-    try:
-        return msgspec.json.decode(frame, type=_ClientMessage).type == "ping"
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return False
+class _JobConnection(_Connection):
+    """One client on one job."""
+
+    def __init__(
+        self,
+        socket: WebSocket[Any, Any, Any],
+        live: LiveService,
+        settings: EventSettings,
+        *,
+        job_id: str,
+        seen: Cursor,
+    ) -> None:
+        super().__init__(socket, live, settings)
+        self._job_id = job_id
+        self._seen = seen
+
+    async def _tell(self) -> None:
+        job_id, pause = checked_job_id(str(self._job_id)), self._settings.ping_seconds
+        async with aclosing(self._live.follow(job_id, after=self._seen.event_id, idle_seconds=pause)) as updates:
+            async for update in updates:
+                await self._send(JobUpdateMessage.of(update) if update else Ping(connection_id=self._id))
+
+    async def _hear(self, message: ClientMessage, frame: str | bytes) -> None:
+        """There is nothing to ask for."""
 
 
-class _ClientMessage(msgspec.Struct):
-    """What a client may say in JSON; `pong` needs no answer, and other types are none of ours."""
+class _JobsConnection(_Connection):
+    """One client on the jobs that it subscribes to."""
 
-    type: str = ""
+    _followed: Following
+
+    def __init__(self, socket: WebSocket[Any, Any, Any], live: LiveService, settings: EventSettings) -> None:
+        super().__init__(socket, live, settings)
+        self._frames_per_window = FRAMES_PER_WINDOW + settings.jobs_per_connection
+
+    async def _first_end(self) -> Close:
+        limit, pause = self._settings.jobs_per_connection, self._settings.ping_seconds
+        async with following(self._live, limit=limit, idle_seconds=pause) as self._followed:
+            return await super()._first_end()
+
+    async def _tell(self) -> None:
+        while True:
+            news = await self._followed.news()
+            if news is None:
+                await self._send(Ping(connection_id=self._id))
+            elif isinstance(news, Gone):
+                await self._refuse(JobNotFoundError(), news.job_id)
+            else:
+                await self._send(JobUpdateMessage.of(news))
+
+    async def _hear(self, message: ClientMessage, frame: str | bytes) -> None:
+        if message.type not in {"subscribe", "unsubscribe"}:
+            return
+        try:
+            wish: Subscribe | Unsubscribe = msgspec.json.decode(frame, type=Subscribe | Unsubscribe)
+        except msgspec.DecodeError as error:
+            await self._refuse(InvalidRequestError(f"This message is not usable: {error}."))
+            return
+        if isinstance(wish, Unsubscribe):
+            self._followed.remove(wish.job_id)
+            await self._send(Unsubscribed(job_id=wish.job_id))
+            return
+        try:
+            after = Cursor.parse(wish.last_event_id or "").event_id
+            self._followed.add(checked_job_id(wish.job_id), after=after)
+        except (JobNotFoundError, TooManyJobsError) as error:
+            await self._refuse(error, wish.job_id)
+
+    async def _refuse(self, error: AudioTextError, job_id: str | UnsetType = UNSET) -> None:
+        """Say why a job is not followed; the others are."""
+        await self._send(ErrorMessage(job_id=job_id, message=error.detail, error=error.code))
