@@ -4,118 +4,23 @@ import asyncio
 import json
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
-import msgspec
 import pytest
 from aiohttp import web
 from click.testing import CliRunner, Result
 
 from audio_text.cli.transcribe import transcribe
-from factories import make_segment
+from services.stub_service import StubService, stub_service, update
 
-JOB_ID = "3f6c2a1e-0000-4000-8000-000000000001"
 RECORDING = b"RIFF" + bytes(600_000)
-
-
-def update(status: str, progress: float, *numbers: int, event_id: str | None = None) -> dict[str, Any]:
-    return {
-        "type": "job_update",
-        "job_id": JOB_ID,
-        "status": status,
-        "progress": progress,
-        "message": status,
-        "event_id": event_id,
-        "segments": msgspec.to_builtins([make_segment(number) for number in numbers]),
-        "a_later_field": True,
-    }
-
-
-class StubService:
-    """Answers as the contract says; `connections` scripts each socket in turn: messages, then a close code."""
-
-    def __init__(self) -> None:
-        self.connections: list[tuple[list[dict[str, Any]], int]] = [([update("completed", 100, 0, 1)], 1000)]
-        self.refusal: Callable[[], web.Response] | None = None
-        self.outcomes: list[dict[str, Any]] = []
-        self.presigned: list[dict[str, Any]] = []
-        self.uploaded: list[tuple[bytes, str | None]] = []
-        self.submitted: list[dict[str, Any]] = []
-        self.cursors: list[str | None] = []
-        self.pongs: list[dict[str, Any]] = []
-        self.url = ""
-
-    def application(self) -> web.Application:
-        app = web.Application()
-        app.router.add_post("/api/v1/audio/presigned-url", self.presign)
-        app.router.add_put("/upload", self.upload)
-        app.router.add_post("/api/v1/job/transcribe", self.submit)
-        app.router.add_get("/api/v1/job/status/{job_id}", self.status)
-        app.router.add_get("/api/v1/job/ws/{job_id}", self.follow)
-        return app
-
-    async def presign(self, request: web.Request) -> web.Response:
-        self.presigned.append(await request.json())
-        if self.refusal is not None:
-            return self.refusal()
-        return web.json_response({"url": f"{self.url}/upload?signature=1", "headers": {"X-Bound": "yes"}})
-
-    async def upload(self, request: web.Request) -> web.Response:
-        assert request.headers["X-Bound"] == "yes"
-        assert request.content_length is not None
-        self.uploaded.append((await request.read(), request.headers.get("Content-Type")))
-        return web.Response()
-
-    async def submit(self, request: web.Request) -> web.Response:
-        self.submitted.append(await request.json())
-        return web.json_response(self.job("pending"), status=201)
-
-    async def status(self, request: web.Request) -> web.Response:
-        measured = {"duration": 4.0, "processing_time_seconds": 0.5}
-        outcome = self.outcomes.pop(0) if self.outcomes else {}
-        return web.json_response(self.job("completed") | measured | outcome)
-
-    def job(self, status: str) -> dict[str, Any]:
-        return {
-            "id": JOB_ID,
-            "filename": self.submitted[-1]["filename"],
-            "status": status,
-            "whisper_model": "demo",
-            "language": "en",
-            "real_time_factor": 0.125,
-            "error_message": None,
-        }
-
-    async def follow(self, request: web.Request) -> web.StreamResponse:
-        self.cursors.append(request.query.get("last_event_id"))
-        messages, code = self.connections.pop(0) if self.connections else ([], 404)
-        if code < 1000:
-            return web.json_response({"detail": "There is no job with this id."}, status=code)
-        socket = web.WebSocketResponse()
-        await socket.prepare(request)
-        for message in messages:
-            await socket.send_json(message)
-            if message["type"] == "ping":
-                self.pongs.append(await socket.receive_json())
-            if message["type"] == "hang":
-                await socket.receive()
-        await socket.close(code=code, message=b"as scripted")
-        return socket
 
 
 @pytest.fixture
 async def service() -> AsyncIterator[StubService]:
-    stub = StubService()
-    runner = web.AppRunner(stub.application(), shutdown_timeout=0.1)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    host, port = runner.addresses[0][:2]
-    stub.url = f"http://{host}:{port}"
-    yield stub
-    await runner.cleanup()
+    async with stub_service() as stub:
+        yield stub
 
 
 @pytest.fixture

@@ -43,6 +43,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     priority: Priority = Priority.normal
     options: dict[str, object] = {}
     description: str | None = None
+    metadata: dict[str, str] = {}
+    deadline: datetime | None = None
     progress: float = 0.0
     duration: float | None = None
     duration_after_vad: float | None = None
@@ -50,7 +52,11 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int = 0
     started_at: datetime | None = None
     finished_at: datetime | None = None
+    expires_in: int | None = None
     expires_at: datetime | None = None
+    is_dead_letter: bool = False
+    recomputed_seconds: float = 0.0
+    request_id: str | None = None
     device: str | None = None
     compute_type: str | None = None
 

@@ -66,17 +66,20 @@ class AsyncClient:
         filename: str | None = None,
         content_type: str | None = None,
         size: int | None = None,
+        sha256: str | None = None,
         on_progress: Callable[[int], object] | None = None,
     ) -> Upload:
         """Send a recording to the service's store, from a path, bytes or an open file, a chunk at a time.
 
-        Bytes and nameless streams need a `filename`, streams that cannot seek their `size` in bytes. `on_progress` is
-        told the bytes sent so far, maybe from another thread. Raises OSError for what cannot be read.
+        Bytes and nameless streams need a `filename`, streams that cannot seek their `size` in bytes. With `sha256`, in
+        hexadecimal, no other file is taken for this one. `on_progress` is told the bytes sent so far, maybe from
+        another thread. Raises OSError for what cannot be read.
         """
         open_recording = partial(
             Recording, source, filename=filename, content_type=content_type, size=size, on_progress=on_progress
         )
-        return await upload.send(self._session, await self._session.transport.run(open_recording))
+        recording = await self._session.transport.run(open_recording)
+        return await upload.send(self._session, recording, sha256=sha256)
 
     async def transcribe(
         self, source: Source, *, filename: str | None = None, **options: Unpack[JobOptions]

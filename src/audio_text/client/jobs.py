@@ -1,12 +1,13 @@
 """Jobs: submit, read, list, follow, wait for, cancel, retry, delete, and their transcripts."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from typing import Unpack
 from urllib.parse import parse_qs, quote, urlsplit
 from uuid import uuid4
 
 import httpx
+from msgspec import UNSET, UnsetType
 
 from audio_text.client import live
 from audio_text.client.answers import Attempt, Job, Page, Transcript, Update, Upload, decoded
@@ -39,13 +40,13 @@ class AsyncJobs:
         return _job(await self._session.call("GET", f"/api/v1/job/status/{_quoted(job_id)}"))
 
     async def list(self, *, limit: int | None = None, cursor: str | None = None, **filters: Unpack[JobFilters]) -> Page:
-        """Read one page of jobs, newest first."""
+        """Read one page of jobs, newest first unless another order is asked for; go on with the page's `cursor`."""
         query = {"limit": limit, "cursor": cursor, **filters}
         answer = await self._session.call("GET", "/api/v1/job/read", query=query)
         return Page(jobs=decoded(answer.content, tuple[Job, ...]), cursor=_next_cursor(answer))
 
     async def iterate(self, *, limit: int | None = None, **filters: Unpack[JobFilters]) -> AsyncGenerator[Job]:
-        """Yield all jobs, newest first, reading pages of `limit` as they are needed."""
+        """Yield all jobs that the filters let through, reading pages of `limit` as they are needed."""
         cursor: str | None = None
         while True:
             page = await self.list(limit=limit, cursor=cursor, **filters)
@@ -87,6 +88,18 @@ class AsyncJobs:
         """Have a failed or cancelled job done again, with another model or other options if they are given."""
         return _job(await self._session.call("POST", f"/api/v1/job/{_quoted(job_id)}/retry", body=choices))
 
+    async def annotate(
+        self,
+        job_id: str,
+        *,
+        description: str | UnsetType | None = UNSET,
+        metadata: Mapping[str, str | None] | UnsetType | None = UNSET,
+    ) -> Job:
+        """Change what is noted on a job: what is left out stays, None removes, of `metadata` also a single key."""
+        notes = {"description": description, "metadata": metadata}
+        body = {name: value for name, value in notes.items() if value is not UNSET}
+        return _job(await self._session.call("PATCH", f"/api/v1/job/{_quoted(job_id)}", body=body))
+
     async def delete(self, job_id: str) -> None:
         """Remove a job in any state, with all it has."""
         await self._session.call("DELETE", f"/api/v1/job/{_quoted(job_id)}")
@@ -126,6 +139,7 @@ class Jobs(Blocking[AsyncJobs]):
     wait = blocking(AsyncJobs.wait)
     cancel = blocking(AsyncJobs.cancel)
     retry = blocking(AsyncJobs.retry)
+    annotate = blocking(AsyncJobs.annotate)
     delete = blocking(AsyncJobs.delete)
     attempts = blocking(AsyncJobs.attempts)
     transcript = blocking(AsyncJobs.transcript)

@@ -3,12 +3,15 @@
 Whatever is left out keeps the service's default.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Literal, TypedDict
 
 TaskName = Literal["transcribe", "translate"]
 PriorityName = Literal["low", "normal", "high"]
 StatusName = Literal["pending", "processing", "completed", "failed", "cancelled"]
+SortName = Literal["creation_date", "finished_at", "duration"]
+OrderName = Literal["asc", "desc"]
 FormatName = Literal["json", "verbose_json", "text", "srt", "vtt", "tsv"]
 
 
@@ -44,14 +47,24 @@ class JobOptions(Choices, total=False):
     """Everything that a job can be submitted with."""
 
     description: str
+    metadata: Mapping[str, str]
     priority: PriorityName
     expires_in: int
+    deadline_in: int
 
 
 class JobFilters(TypedDict, total=False):
-    """Which jobs are listed."""
+    """Which jobs are listed, and in which order. Of several values of one filter any will do, of `metadata` all."""
 
-    status: StatusName
+    status: StatusName | Sequence[StatusName]
+    model: str | Sequence[str]
+    language: str | Sequence[str]
+    created_after: datetime
+    created_before: datetime
+    metadata: Mapping[str, str]
+    q: str
+    sort: SortName
+    order: OrderName
 
 
 class CueOptions(TypedDict, total=False):

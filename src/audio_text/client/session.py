@@ -6,6 +6,7 @@ from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
+from typing import cast
 from urllib.parse import urlencode
 
 import httpx
@@ -117,5 +118,17 @@ def _retry_after(value: str | None) -> float:
 
 
 def _written(query: Query | None) -> str:
-    chosen = {name: value for name, value in (query or {}).items() if value is not None}
+    """Spell a query: what is None is left out, times are ISO 8601, pairs are `key=value`, several values repeat."""
+    chosen = {name: _spelled(value) for name, value in (query or {}).items() if value is not None}
     return f"?{urlencode(chosen, doseq=True)}" if chosen else ""
+
+
+def _spelled(value: object) -> object:
+    match value:
+        case datetime():
+            return value.isoformat()
+        case Mapping():
+            pairs = cast("Mapping[str, str]", value)
+            return [f"{key}={text}" for key, text in pairs.items()]
+        case _:
+            return value
