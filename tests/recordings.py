@@ -91,13 +91,26 @@ def plain(word: str) -> str:
 
 def write(path: Path, samples: Samples, recipe: Recipe | None = None) -> Path:
     """Encode 16 kHz mono samples by the recipe, or by that of the path's extension."""
-    recipe = recipe or RECIPES[path.suffix[1:]]
+    return _write(path, samples, recipe or RECIPES[path.suffix[1:]], layout="mono")
+
+
+def write_channels(path: Path, *channels: Samples) -> Path:
+    """Encode each as a channel of its own, with silence after the shorter ones."""
+    layout = {1: "mono", 2: "stereo"}.get(len(channels), f"{len(channels)} channels")
+    rows = np.zeros((len(channels), max(channel.size for channel in channels)), np.int16)
+    for row, channel in zip(rows, channels, strict=True):
+        row[: channel.size] = channel
+    recipe = RECIPES[path.suffix[1:]]._replace(layout=layout)
+    return _write(path, rows.T.reshape(-1), recipe, layout=layout)
+
+
+def _write(path: Path, samples: Samples, recipe: Recipe, *, layout: str) -> Path:
     with av.open(str(path), "w", format=recipe.container) as out:
         options = {"strict": "experimental"}
         stream = out.add_stream(recipe.codec, rate=recipe.rate, layout=recipe.layout, options=options)
         resampler = av.AudioResampler(format=stream.format, layout=recipe.layout, rate=recipe.rate)
         fifo = AudioFifo()
-        frame = av.AudioFrame.from_ndarray(samples[np.newaxis], format="s16", layout="mono")
+        frame = av.AudioFrame.from_ndarray(samples[np.newaxis], format="s16", layout=layout)
         frame.sample_rate, frame.pts, frame.time_base = RATE, 0, Fraction(1, RATE)
         for converted in [*resampler.resample(frame), *resampler.resample(None)]:
             if converted is not None:

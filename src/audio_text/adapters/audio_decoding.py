@@ -1,4 +1,4 @@
-"""Decoding with PyAV: any accepted container to 16 kHz mono, a second at a time, never the whole file."""
+"""Decoding with PyAV: any accepted container to 16 kHz, mixed or by channel, a second at a time, never all of it."""
 
 import errno
 import os
@@ -11,6 +11,7 @@ import av
 import numpy as np
 from av.audio.fifo import AudioFifo
 from av.audio.frame import AudioFrame
+from av.audio.layout import AudioLayout
 from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
 from av.container import InputContainer
@@ -28,6 +29,7 @@ from audio_text.errors import (
 )
 
 Samples = NDArray[np.int16]
+"""One after the other; of several channels, a row for each."""
 
 SAMPLE_RATE = 16_000
 """What Whisper hears."""
@@ -58,6 +60,9 @@ MOST_DAMAGED_TO_DECODED = 9
 
 UNTIMED_CONTAINERS = frozenset({"aac"})
 """Raw streams: what FFmpeg says of their length is a guess from the bit rate of the first second."""
+
+SILENT_PEAK = 4
+"""Samples that never go beyond it are silence that went through a codec: 78 dB below the loudest there can be."""
 
 AV_SECOND = 1_000_000
 """FFmpeg's AV_TIME_BASE: the unit of a container's duration."""
@@ -110,22 +115,34 @@ class SoundTrack:
             stated = decoded_seconds * self._file_bytes / max(1, self._file.tell())
         return max(stated, decoded_seconds)
 
+    @property
+    def channel_count(self) -> int:
+        """How many channels it has, as its beginning says."""
+        return self._stream.layout.nb_channels
+
     def samples(self, begin: float = 0.0) -> Iterator[Samples]:
         """The track from `begin` seconds on, about a second at a time; a later begin is met to one sample.
 
         Raises InvalidAudioError when next to nothing can be decoded, EmptyAudioError when there is nothing to decode.
         """
-        converter = _Converter()
+        return (piece[0] for piece in self._converted(AudioLayout("mono"), begin))
+
+    def channels(self, begin: float = 0.0) -> Iterator[Samples]:
+        """As `samples`, but each channel by itself: as many rows as there are channels."""
+        return self._converted(self._stream.layout, begin)
+
+    def _converted(self, layout: AudioLayout, begin: float) -> Iterator[Samples]:
+        converter = _Converter(layout)
         superfluous: int | None = None
         for position, sound in _sounds(self._packets(), begin):
             if superfluous is None:
                 superfluous = round((begin - position) * SAMPLE_RATE)
             for piece in converter.feed(sound):
-                yield piece[superfluous:]
-                superfluous = max(0, superfluous - piece.size)
+                yield piece[:, superfluous:]
+                superfluous = max(0, superfluous - piece.shape[1])
         for piece in converter.drain():
-            yield piece[superfluous:]
-            superfluous = max(0, (superfluous or 0) - piece.size)
+            yield piece[:, superfluous:]
+            superfluous = max(0, (superfluous or 0) - piece.shape[1])
 
     def _packets(self) -> "Iterator[Packet[AudioStream]]":
         try:
@@ -194,9 +211,10 @@ class _Pace:
 
 
 class _Converter:
-    """Gathers frames and converts them to 16 kHz mono 16-bit, also when their format changes on the way."""
+    """Gathers frames and converts them to 16 kHz 16-bit in this layout, also when their format changes on the way."""
 
-    def __init__(self) -> None:
+    def __init__(self, layout: AudioLayout) -> None:
+        self._layout = layout
         self._kind: tuple[str, str, int] | None = None
         self._fifo = AudioFifo()
         self._resampler = AudioResampler()
@@ -204,14 +222,14 @@ class _Converter:
     def feed(self, sound: _Sound) -> Iterator[Samples]:
         if not isinstance(sound, AudioFrame):
             yield from self._convert_gathered()
-            yield np.zeros(round(sound * SAMPLE_RATE), np.int16)
+            yield np.zeros((self._layout.nb_channels, round(sound * SAMPLE_RATE)), np.int16)
             return
         kind = (sound.format.name, sound.layout.name, sound.sample_rate)
         if kind != self._kind:
             yield from self.drain()
             self._kind = kind
             self._fifo = AudioFifo()
-            self._resampler = AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE)
+            self._resampler = AudioResampler(format="s16", layout=self._layout, rate=SAMPLE_RATE)
         # gaps between time stamps are no sound
         sound.pts = None
         self._fifo.write(sound)
@@ -234,7 +252,7 @@ class _Converter:
         for converted in self._resampler.resample(frame):
             # None, against PyAV's annotation, where there was nothing to resample
             if converted is not None:  # pyright: ignore[reportUnnecessaryComparison] -- see above
-                yield cast("Samples", converted.to_ndarray()).reshape(-1)
+                yield cast("Samples", converted.to_ndarray()).reshape(-1, self._layout.nb_channels).T
 
 
 def _stated_seconds(packet: "Packet[AudioStream]") -> float:
@@ -245,3 +263,8 @@ def _stated_seconds(packet: "Packet[AudioStream]") -> float:
 
 def _seconds(sound: _Sound) -> float:
     return sound.samples / sound.sample_rate if isinstance(sound, AudioFrame) else sound
+
+
+def is_silent(samples: Samples) -> bool:
+    """Whether there is nothing at all to be heard."""
+    return samples.size == 0 or bool(samples.max() <= SILENT_PEAK and samples.min() >= -SILENT_PEAK)

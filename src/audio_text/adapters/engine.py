@@ -6,27 +6,29 @@ from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import copy_context
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import structlog
 from numpy.typing import NDArray
 
 from audio_text.adapters.audio_blocks import Blocks
-from audio_text.adapters.audio_decoding import SAMPLE_RATE, Samples, SoundTrack, open_sound_track
+from audio_text.adapters.audio_decoding import SAMPLE_RATE, Samples, SoundTrack, is_silent, open_sound_track
 from audio_text.adapters.block_transcription import Assignment, BlockTranscription, require_language
+from audio_text.adapters.channels import ChannelSplit, ChannelTranscription, distinct_channels
 from audio_text.adapters.handover import Handover
 from audio_text.adapters.models import Models
 from audio_text.adapters.whisper import (
+    FRAME_SAMPLES,
     VendorInfo,
     VendorSegment,
     Whisper,
     speech_probabilities,
     whisper_errors,
 )
-from audio_text.domain.options import TranscriptionOptions
+from audio_text.domain.options import Channels, TranscriptionOptions
 from audio_text.domain.transcript import TranscriptChunk
-from audio_text.errors import EmptyAudioError, EngineMemoryError, InvalidRequestError
+from audio_text.errors import EmptyAudioError, EngineMemoryError, InvalidRequestError, TooManyChannelsError
 from audio_text.ports import ResumePoint
 from audio_text.settings import EngineSettings, ModelSettings
 
@@ -140,10 +142,41 @@ class WhisperEngine:
 
     def _transcription(
         self, whisper: Whisper, track: SoundTrack, *, assignment: Assignment, check: Callable[[], None]
-    ) -> BlockTranscription:
-        options = assignment.options
-        require_language(whisper, assignment.model, options.language)
+    ) -> BlockTranscription | ChannelTranscription:
+        require_language(whisper, assignment.model, assignment.options.language)
+        if assignment.options.channels is Channels.separate:
+            return self._by_channel(whisper, track, assignment=assignment, check=check)
         samples = _clipped(track.samples(assignment.begin), assignment, check)
+        return self._by_block(whisper, track, assignment=assignment, samples=samples)
+
+    def _by_channel(
+        self, whisper: Whisper, track: SoundTrack, *, assignment: Assignment, check: Callable[[], None]
+    ) -> ChannelTranscription:
+        if track.channel_count > self._settings.max_channels:
+            raise TooManyChannelsError(track.channel_count, self._settings.max_channels)
+        resume = assignment.resume
+        wanted = resume.channels if resume and resume.channels else _heard_apart(assignment, check)
+        parts = {
+            channel: assignment._replace(resume=resume and resume.channels.get(channel, resume)) for channel in wanted
+        }
+        first = min(parts.values(), key=lambda part: part.begin)
+        split = ChannelSplit(_clipped(track.channels(first.begin), first, check), parts)
+        return ChannelTranscription(
+            {
+                channel: self._by_block(
+                    whisper,
+                    track,
+                    assignment=part,
+                    samples=split.samples(channel, skip=round((part.begin - first.begin) * SAMPLE_RATE)),
+                )
+                for channel, part in parts.items()
+            },
+            assignment,
+        )
+
+    def _by_block(
+        self, whisper: Whisper, track: SoundTrack, *, assignment: Assignment, samples: Iterator[Samples]
+    ) -> BlockTranscription:
         return BlockTranscription(
             whisper,
             assignment,
@@ -155,15 +188,19 @@ class WhisperEngine:
                 is_continued=assignment.is_continued,
             ),
             prepare=self._prepare,
-            estimate=lambda decoded: _estimated_end(track, options, decoded),
+            estimate=lambda decoded: _estimated_end(track, assignment.options, decoded),
         )
 
     def _prepare(
         self, whisper: Whisper, samples: Samples, options: dict[str, Any]
     ) -> tuple[Iterator[VendorSegment], VendorInfo]:
+        if options["vad_filter"] and is_silent(samples):
+            return iter(()), NOBODY
         return self._preparer.submit(lambda: whisper.transcribe(_floats(samples), **options)).result()
 
     def _speech(self, samples: Samples) -> Sequence[float]:
+        if is_silent(samples):
+            return [0.0] * (samples.size // FRAME_SAMPLES)
         with whisper_errors():
             return self._preparer.submit(lambda: speech_probabilities(_floats(samples))).result()
 
@@ -173,6 +210,23 @@ def _floats(samples: Samples) -> NDArray[np.float32]:
     return samples.astype(np.float32) / 32768.0
 
 
+class _Nobody(NamedTuple):
+    """What there is to know of silence. A channel is often silent for long, and then should cost next to nothing."""
+
+    language: str = ""
+    language_probability: float = 0.0
+    duration_after_vad: float = 0.0
+
+
+NOBODY = cast("VendorInfo", _Nobody())
+
+
+def _heard_apart(assignment: Assignment, check: Callable[[], None]) -> Sequence[int]:
+    with open_sound_track(assignment.audio) as track:
+        begin = assignment.begin
+        return distinct_channels(_clipped(track.channels(begin), assignment, check), count=track.channel_count)
+
+
 def _clipped(samples: Iterator[Samples], assignment: Assignment, check: Callable[[], None]) -> Iterator[Samples]:
     """The samples of the clip, as long as `check` lets them pass."""
     begin, end = assignment.begin, assignment.options.clip_end_seconds
@@ -180,11 +234,11 @@ def _clipped(samples: Iterator[Samples], assignment: Assignment, check: Callable
     is_empty = True
     for piece in samples:
         check()
-        wanted = piece[:left]
+        wanted = piece[..., :left]
         is_empty = is_empty and wanted.size == 0
         yield wanted
         if left is not None:
-            left -= wanted.size
+            left -= wanted.shape[-1]
             if left == 0:
                 break
     if is_empty and not assignment.resume:

@@ -39,9 +39,13 @@ class Handover:
         self._loop.call_soon_threadsafe(self._ready.set)
 
     def _is_ahead(self, chunk: TranscriptChunk) -> bool:
-        """Whether segments of an earlier window are not done with yet."""
+        """Whether segments of an earlier window, of the same channel, are not done with yet."""
         undone = (*self._taken, *(self._waiting.segments if self._waiting else ()))
-        return bool(undone and chunk.segments) and undone[0].seek != chunk.segments[0].seek
+        return any(
+            segment.channel == new.channel and segment.seek != new.seek
+            for new in chunk.segments[:1]
+            for segment in undone
+        )
 
     def check(self) -> None:
         """Called by the thread: raise concurrent.futures.CancelledError when nobody wants its work any more."""

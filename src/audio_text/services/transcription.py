@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import aclosing, contextmanager
 from typing import cast
 
@@ -13,7 +13,7 @@ from audio_text.domain.blocks import prompt_tokens
 from audio_text.domain.events import JobUpdate
 from audio_text.domain.job import AttemptEnd, Completed, Failed, Job, JobStatus
 from audio_text.domain.speakers import plain_text, speakers_of
-from audio_text.domain.transcript import Segment, TranscriptChunk
+from audio_text.domain.transcript import ChannelProgress, Segment, TranscriptChunk
 from audio_text.errors import (
     AudioTextError,
     EngineBrokenError,
@@ -147,7 +147,7 @@ class TranscriptionService:
         ):
             limit.learn(job.duration or 0.0)
             async for chunk in chunks:
-                limit.learn(chunk.duration)
+                limit.learn(chunk.duration * len(chunk.channel_progress or (chunk,)))
                 await self._record(attempt, chunk)
 
     async def _resume_point(self, attempt: "_Attempt") -> ResumePoint | None:
@@ -236,6 +236,8 @@ class _Attempt:
 
     def resume_point(self) -> ResumePoint | None:
         position = self.job.position + self.job.options.clip_start_seconds if self.job.position > 0 else 0.0
+        if self.job.channel_progress:
+            return self._resume_point_of_channels(self.job.channel_progress)
         if self.segments:
             # older workers store no position
             position = max(position, self.segments[-1].end)
@@ -249,6 +251,28 @@ class _Attempt:
             language=self.job.language,
             language_probability=self.job.language_probability,
             previous_tokens=prompt_tokens(self.segments),
+        )
+
+    def _resume_point_of_channels(self, channels: Sequence[ChannelProgress]) -> ResumePoint:
+        return ResumePoint(
+            position=min(progress.position for progress in channels),
+            next_segment_id=len(self.segments),
+            duration_after_vad=self.job.duration_after_vad or 0.0,
+            language=self.job.language,
+            language_probability=self.job.language_probability,
+            channels={progress.channel: self._resume_point_of(progress) for progress in channels},
+        )
+
+    def _resume_point_of(self, progress: ChannelProgress) -> ResumePoint:
+        segments = [segment for segment in self.segments if segment.channel == progress.channel]
+        return ResumePoint(
+            position=progress.position,
+            next_segment_id=len(segments),
+            block_start=progress.block_start,
+            duration_after_vad=progress.duration_after_vad,
+            language=progress.language,
+            language_probability=progress.language_probability,
+            previous_tokens=prompt_tokens(segments),
         )
 
     def completed(self) -> Completed:
