@@ -7,6 +7,7 @@
     ├── InvalidRequestError           what the client sent cannot be served
     │   ├── InvalidFieldError         one field of it, by its name
     │   ├── RecordingTooLongError
+    │   ├── TooManyChannelsError
     │   ├── UnknownModelError
     │   ├── ForeignUrlError
     │   ├── UploadMissingError
@@ -113,6 +114,18 @@ class RecordingTooLongError(InvalidRequestError):
     """The recording is too long to be waited for: submit it as a job."""
 
     code = "recording_too_long"
+
+
+class TooManyChannelsError(InvalidRequestError):
+    """The recording has too many channels to be transcribed separately."""
+
+    code = "too_many_channels"
+
+    def __init__(self, count: int, most: int) -> None:
+        super().__init__(
+            f"The recording has {count} channels, and this service transcribes at most {most} separately: "
+            'submit it with `channels` "mixed", or with fewer channels.'
+        )
 
 
 class UnknownModelError(InvalidRequestError):

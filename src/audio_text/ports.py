@@ -451,7 +451,8 @@ class ResumePoint(msgspec.Struct, frozen=True, kw_only=True):
     `position` is in the time of the recording, as the segments' times are, also when only a clip is wanted.
     `block_start`, in the same time, is where the block began that was being decoded (None: not known): blocks then end
     where they would have ended without the break.
-    `previous_tokens` are those that `domain.blocks.prompt_tokens` finds in the segments.
+    `previous_tokens` are those that `domain.blocks.prompt_tokens` finds in the segments. Where channels are transcribed
+    separately, `channels` has the same for each of those that are: then its `next_segment_id` counts this channel's.
     """
 
     position: float
@@ -461,6 +462,7 @@ class ResumePoint(msgspec.Struct, frozen=True, kw_only=True):
     language_probability: float | None
     previous_tokens: Sequence[int] = ()
     block_start: float | None = None
+    channels: "Mapping[int, ResumePoint]" = {}
 
 
 class Engine(Protocol):

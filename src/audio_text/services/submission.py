@@ -7,7 +7,8 @@ from uuid import uuid4
 import msgspec
 
 from audio_text.domain.job import Job, JobStatus, Priority
-from audio_text.errors import InvalidRequestError, RecordingTooLongError
+from audio_text.domain.options import Channels
+from audio_text.errors import InvalidRequestError, RecordingTooLongError, TooManyChannelsError
 from audio_text.ports import AudioProbe, Resources
 from audio_text.services.choices import chosen_options
 from audio_text.services.uploads import UploadService
@@ -50,8 +51,8 @@ class SubmissionService:
         """Check, store, commit, then enqueue; the job is safe once this returns.
 
         Raises UnknownModelError, ForeignUrlError, UploadMissingError, UploadTooLargeError, UnsupportedMediaError and
-        its kinds, RecordingTooLongError, InvalidRequestError for options and expires_in, and TransientError when the
-        store or the database is away.
+        its kinds, RecordingTooLongError, TooManyChannelsError, InvalidRequestError for options and expires_in, and
+        TransientError when the store or the database is away.
         """
         model = submission.model or self._settings.job.default_model
         tier = self._settings.route(model)
@@ -63,6 +64,8 @@ class SubmissionService:
         self._uploads.check_size(stored.size_bytes)
         facts = await self._probe.probe(partial(self._store.read_range, key), stored.size_bytes)
         _check_length(facts.duration, submission.longest_seconds)
+        if options.channels is Channels.separate and facts.channels > self._settings.engine.max_channels:
+            raise TooManyChannelsError(facts.channels, self._settings.engine.max_channels)
         now = datetime.now(UTC)
         job = Job(
             id=str(uuid4()),

@@ -24,7 +24,7 @@ class Role(StrEnum):
 
 _SHARED = frozenset({"job", "tiers", "models", "store", "disk", "s3", "database", "redis", "events", "log"})
 SECTIONS: Mapping[Role, frozenset[str]] = {
-    Role.api: _SHARED | {"api", "upload", "options", "mail", "openai"},
+    Role.api: _SHARED | {"api", "upload", "options", "engine", "mail", "openai"},
     Role.worker: _SHARED | {"engine", "worker"},
     Role.operator: _SHARED,
     Role.migrate: frozenset({"database", "log"}),

@@ -164,6 +164,7 @@ class EngineSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=T
     preload: tuple[str, ...]
     max_models: Positive
     block_seconds: Annotated[float, Meta(ge=30, le=3_600)]
+    max_channels: Annotated[int, Meta(ge=1, le=32)]
     stuck_seconds: Seconds
 
 
