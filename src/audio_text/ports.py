@@ -54,9 +54,9 @@ class JobRepository(Protocol):
     async def claim(self, tier: str, *, owner: str, lease_seconds: float) -> Job | None:
         """Take a job of the tier that may run: pending and available, or processing with its lease run out.
 
-        Highest priority first; then the job of whoever has the fewest in work on this tier, None being an owner like
         None whose deadline passed before anybody began it.
 
+        Highest priority first; then the job of whoever has the fewest in work on this tier, None being an owner like
         any other; then the oldest. Claims at the same time may deviate between owners, and never get the same job.
         It becomes processing, attempt + 1, claims + 1, leased to `owner`, who is a worker; started_at is set at the
         first attempt. An attempt record begins, and an earlier one that never ended is marked lost; `position` is
@@ -120,7 +120,6 @@ class JobRepository(Protocol):
         """
         ...
 
-    async def delete(self, job_id: str) -> Job | None:
     async def annotate(self, job_id: str, *, notes: "Notes") -> Job:
         """Change what is noted on a job, whatever its status; the job as it stands then.
 
@@ -128,6 +127,7 @@ class JobRepository(Protocol):
         """
         ...
 
+    async def delete(self, job_id: str) -> Job | None:
         """Remove the job with its segments and attempts, whatever its status; the job as it was, None if unknown."""
         ...
 
@@ -151,7 +151,6 @@ class JobRepository(Protocol):
         """
         ...
 
-    async def unannounced(self, *, seconds: float, limit: int) -> list[Job]:
     async def end_late(self, *, limit: int) -> list[Job]:
         """Fail, with code deadline_passed, pending jobs that nobody began before their deadline; at most `limit`.
 
@@ -159,6 +158,7 @@ class JobRepository(Protocol):
         """
         ...
 
+    async def unannounced(self, *, seconds: float, limit: int) -> list[Job]:
         """Jobs that ended more than `seconds` ago and whose terminal event is not known to be published."""
         ...
 
@@ -202,7 +202,6 @@ class Again(msgspec.Struct, frozen=True, kw_only=True):
     options: TranscriptionOptions | None = None
 
 
-class UploadTarget(msgspec.Struct, frozen=True, kw_only=True):
 class Notes(msgspec.Struct, frozen=True, kw_only=True):
     """What changes in the notes on a job; UNSET keeps what is there.
 
@@ -213,6 +212,7 @@ class Notes(msgspec.Struct, frozen=True, kw_only=True):
     metadata: dict[str, str | None] | UnsetType | None = UNSET
 
 
+class UploadTarget(msgspec.Struct, frozen=True, kw_only=True):
     """Where a client PUTs the raw bytes, and the headers it must send with them."""
 
     url: str
