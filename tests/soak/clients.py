@@ -27,6 +27,10 @@ class UploadGoneError(Exception):
     """An earlier submit was carried out, unanswered, and its job is over already: the recording went with it."""
 
 
+class UnexpectedAnswerError(Exception):
+    """An API failed in a way that no outage excuses."""
+
+
 class Story(msgspec.Struct):
     """What one client lived through."""
 
@@ -54,7 +58,7 @@ class Client:
         self.story = Story(behaviour)
 
     async def run(self, recording: Path) -> Story:
-        """Do all of it. Raises TimeoutError."""
+        """Do all of it. Raises TimeoutError, UnexpectedAnswerError."""
         story = self.story
         story.recording = recording.name
         began = time.monotonic()
@@ -150,15 +154,13 @@ class Client:
             except (httpx.TransportError, httpx.DecodingError):
                 pass
             else:
+                # 503 is how an API says that something is down; what a gateway says while it starts is its own affair.
+                is_ours = str(answer.request.url).startswith(tuple(self._urls))
+                if is_ours and answer.status_code >= 500 and answer.status_code != 503:
+                    raise UnexpectedAnswerError(f"{answer.request.url.path}: {answer.status_code} {answer.text[:300]}")
                 if answer.status_code < 500:
                     return answer
-                self._note(answer)
             await asyncio.sleep(self._chance.uniform(*PAUSE_SECONDS))
-
-    def _note(self, answer: httpx.Response) -> None:
-        # 503 is how an API says that something is down; what the gateway says while it starts is its own affair.
-        if answer.status_code != 503 and str(answer.request.url).startswith(tuple(self._urls)):
-            self.story.complaints.append(f"{answer.request.url.path}: {answer.status_code} {answer.text[:200]}")
 
     def _any_url(self) -> str:
         return self._chance.choice(self._urls)

@@ -11,7 +11,7 @@ import httpx
 
 from recordings import DATA, MEMO, conversation, path_of, samples_of, write
 from soak.chaos import Chaos, Injected
-from soak.clients import ANSWER_SECONDS, Client, Story
+from soak.clients import ANSWER_SECONDS, Client, Story, UnexpectedAnswerError
 from soak.system import System
 from soak.verdict import Twin, Verdict, judge
 
@@ -99,6 +99,8 @@ async def _clients(system: System, http: httpx.AsyncClient, chosen: Sequence[Pat
                 return await client.run(path)
             except TimeoutError:
                 client.story.complaints.append("its client waited in vain")
-                return client.story
+            except UnexpectedAnswerError as error:
+                client.story.complaints.append(str(error))
+            return client.story
 
     return await asyncio.gather(*(one(number, path) for number, path in enumerate(chosen)))
