@@ -23,6 +23,7 @@ from audio_text.services.dead_letters import DeadLetterService
 from audio_text.services.delivery import DeliveryService
 from audio_text.services.lifecycle import LifecycleService
 from audio_text.services.live import LiveService
+from audio_text.services.multipart import MultipartService
 from audio_text.services.submission import SubmissionService
 from audio_text.services.transcripts import TranscriptService
 from audio_text.services.uploads import UploadService
@@ -78,6 +79,12 @@ def open_disk_store(settings: Settings) -> DiskAudioStore:
     )
 
 
+def upload_secret(settings: Settings) -> str:
+    """What the ids of uploads in parts are signed with: the same in all API processes, and whose the store is."""
+    secrets = settings.secrets
+    return secrets.disk_signing_key if settings.store.kind is StoreKind.disk else secrets.s3_secret_key
+
+
 def lifecycle_days(settings: Settings) -> int:
     """At which age the bucket removes a recording by itself; 0, never, where some are kept as long as their jobs."""
     return 0 if settings.job.keeps_audio_for_ever else settings.s3.lifecycle_days
@@ -102,6 +109,7 @@ class ApiServices(msgspec.Struct, frozen=True, kw_only=True):
     """The use cases behind the API's routes, and the resources they stand on (for health checks)."""
 
     uploads: UploadService
+    multipart: MultipartService
     submission: SubmissionService
     lifecycle: LifecycleService
     transcripts: TranscriptService
@@ -122,6 +130,9 @@ async def open_api_services(settings: Settings) -> AsyncGenerator[ApiServices, N
     ):
         yield ApiServices(
             uploads=UploadService(store=resources.store, settings=settings.upload),
+            multipart=MultipartService(
+                store=resources.store, settings=settings.upload, secret=upload_secret(settings)
+            ),
             submission=SubmissionService(resources, probe=PyAvProbe(), settings=settings),
             lifecycle=LifecycleService(resources, settings=settings),
             transcripts=TranscriptService(jobs=resources.jobs),

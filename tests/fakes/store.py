@@ -43,7 +43,8 @@ class Link(msgspec.Struct, frozen=True):
 class FakeAudioStore:
     """An AudioStore of bytes; `put` puts an object there without a link, `is_down` makes everything fail.
 
-    `written_at` is open to tests that need an object to be old.
+    `written_at` is open to tests that need an object to be old, `declared` to those in which the SHA-256 of an object
+    was not compared when it was uploaded.
     """
 
     def __init__(self) -> None:
@@ -51,6 +52,7 @@ class FakeAudioStore:
         self.content_types: dict[str, str | None] = {}
         self.links: dict[str, Link] = {}
         self.parts: dict[str, dict[int, bytes]] = {}
+        self.declared: dict[str, str] = {}
         self.is_down = False
         self.written_at: dict[str, datetime] = {}
 
@@ -140,6 +142,7 @@ class FakeAudioStore:
     @asynccontextmanager
     async def fetch(self, key: str) -> AsyncGenerator[Path, None]:
         data = self._object(key)
+        _check_digest(data, self.declared.get(key))
         with tempfile.NamedTemporaryFile(suffix=PurePosixPath(key).suffix) as file:
             file.write(data)
             file.flush()

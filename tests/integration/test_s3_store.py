@@ -20,6 +20,7 @@ from audio_text.adapters.s3_bucket import UNFINISHED_DAYS
 from audio_text.adapters.s3_client import CONFIG, s3_errors
 from audio_text.adapters.s3_store import DOWNLOAD_PREFIX, S3AudioStore, open_s3_store
 from audio_text.domain.keys import new_key
+from audio_text.domain.multipart import MultipartUpload
 from audio_text.errors import (
     AudioTextError,
     ConfigurationError,
@@ -27,6 +28,7 @@ from audio_text.errors import (
     ForeignUrlError,
     StoreUnavailableError,
     UploadMissingError,
+    UploadNotFoundError,
 )
 from audio_text.settings import S3Settings
 from factories import make_settings
@@ -224,6 +226,37 @@ async def test_the_server_removes_orphans_by_itself(
             while (await admin.list_objects_v2(Bucket=settings.bucket, Prefix=key))["KeyCount"]:
                 await asyncio.to_thread(s3_server.do_days_work)
         assert (await admin.head_object(Bucket=settings.bucket, Key="theirs/file"))["ContentLength"] == 6
+
+
+async def test_the_server_gives_up_uploads_in_parts_that_nobody_completes(
+    s3_server: S3Server, settings: S3Settings, tmp_path: Path, browser: httpx.AsyncClient, admin: Admin
+) -> None:
+    async with open_store(msgspec.structs.replace(settings, lifecycle_days=0), tmp_path) as store:
+        await store.prepare()
+        key = new_key("wav")
+        store_id = await store.begin_multipart(key, content_type=None, size_bytes=4)
+        upload = MultipartUpload(key=key, size_bytes=4, part_size=4, expires=0, store_id=store_id)
+        target = await store.presign_part(upload, 1, expires_seconds=60)
+        (await browser.put(target.url, content=b"data")).raise_for_status()
+        assert await store.received_parts(upload) == [1]
+        await drop_rules_of_other_buckets(admin, settings.bucket)
+        async with asyncio.timeout(60):
+            while "Uploads" in await admin.list_multipart_uploads(Bucket=settings.bucket):
+                await asyncio.to_thread(s3_server.do_days_work)
+        with pytest.raises(UploadNotFoundError):
+            await store.received_parts(upload)
+
+
+async def test_more_parts_than_the_server_lists_at_once_are_seen(
+    store: S3AudioStore, settings: S3Settings, admin: Admin
+) -> None:
+    key, count = new_key("wav"), 1_003
+    store_id = await store.begin_multipart(key, content_type=None, size_bytes=count)
+    upload = MultipartUpload(key=key, size_bytes=count, part_size=1, expires=0, store_id=store_id)
+    target = {"Bucket": settings.bucket, "Key": key, "UploadId": store_id, "Body": b"x"}
+    for number in range(1, count + 1):
+        await admin.upload_part(**target, PartNumber=number)
+    assert await store.received_parts(upload) == list(range(1, count + 1))
 
 
 async def drop_rules_of_other_buckets(admin: Admin, bucket: str) -> None:

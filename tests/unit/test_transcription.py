@@ -119,6 +119,17 @@ async def test_a_job_is_brought_from_its_claim_to_its_text() -> None:
     assert await world.jobs.segments(job.id) == [FIRST, SECOND]
 
 
+async def test_a_recording_with_another_sha256_than_was_declared_fails_at_once() -> None:
+    world = World(make_chunk(FIRST))
+    world.store.declared[KEY] = "0" * 64
+    await world.submit()
+
+    job = await world.run()
+
+    assert (job.status, job.error_code, job.attempt) == (JobStatus.failed, "checksum_mismatch", 1)
+    assert world.engine.resumes == []
+
+
 async def test_followers_are_told_each_step_with_the_segments_it_brought() -> None:
     world = World(make_chunk(FIRST), make_chunk(SECOND), make_chunk(position=10.0))
     await world.submit()

@@ -11,6 +11,7 @@ from audio_text.api.dependencies import GivenServices
 from audio_text.api.dto import UploadAnswer, UploadRequest
 from audio_text.api.problems import documented
 from audio_text.errors import (
+    ChecksumMismatchError,
     DiskFullError,
     EmptyAudioError,
     InvalidRequestError,
@@ -18,6 +19,7 @@ from audio_text.errors import (
     UnsupportedMediaError,
     UploadLinkError,
     UploadMismatchError,
+    UploadNotFoundError,
     UploadTooLargeError,
 )
 
@@ -35,13 +37,13 @@ _PRESIGN_ERRORS = documented(
     tags=["audio"],
 )
 async def presign(data: JSONBody[UploadRequest], services: GivenServices) -> UploadAnswer:
-    """Get a URL to PUT one file to, bound to the size and type that are declared here.
+    """Get a URL to PUT one file to, bound to the size, type and SHA-256 that are declared here.
 
     The file name's extension decides whether the file is accepted; browsers call an m4a `video/mp4`, and an opus
-    nothing at all.
+    nothing at all. What is large, or travels over a bad line, is better sent in parts: POST /audio/uploads.
     """
     target = await services.uploads.create(
-        filename=data.filename, content_type=data.content_type, size_bytes=data.file_size
+        filename=data.filename, content_type=data.content_type, size_bytes=data.file_size, sha256=data.sha256
     )
     return UploadAnswer.of(target)
 
@@ -74,7 +76,13 @@ async def presign_by_query(
     summary="Upload a file",
     response_description="The file is stored.",
     responses=documented(
-        UploadMismatchError, UploadLinkError, UploadTooLargeError, StoreUnavailableError, DiskFullError
+        UploadMismatchError,
+        ChecksumMismatchError,
+        UploadLinkError,
+        UploadNotFoundError,
+        UploadTooLargeError,
+        StoreUnavailableError,
+        DiskFullError,
     ),
     request_max_body_size=None,
     tags=["audio"],
@@ -86,7 +94,7 @@ async def receive_upload(
         str, PathParameter(description="From the upload URL.", examples=[Example(value="uploads/2b/2b9c.m4a")])
     ],
 ) -> None:
-    """Send the raw bytes to the URL that was handed out, with the same Content-Type.
+    """Send the raw bytes of a file, or of a part, to the URL that was handed out, with the same Content-Type.
 
     It exists while the store is this machine's disk. The body goes there as it arrives, never into memory.
     """

@@ -37,6 +37,14 @@ class UploadRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         ),
     ] = None
     file_size: Annotated[int, Meta(ge=0, description="Exact size of the file in bytes.", examples=[1_048_576])]
+    sha256: Annotated[
+        Annotated[str, Meta(pattern="^[0-9A-Fa-f]{64}$", max_length=64)] | None,
+        Meta(
+            description="SHA-256 of the file, in hexadecimal. One with another is refused, or its job fails: "
+            "`checksum_mismatch`.",
+            examples=["9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"],
+        ),
+    ] = None
 
     def __post_init__(self) -> None:
         check_name(self.filename)

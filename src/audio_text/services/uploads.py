@@ -36,11 +36,15 @@ class UploadService:
         self._store = store
         self._settings = settings
 
-    async def create(self, *, filename: str, content_type: str | None, size_bytes: int) -> UploadTarget:
+    async def create(
+        self, *, filename: str, content_type: str | None, size_bytes: int, sha256: str | None = None
+    ) -> UploadTarget:
         """Make a PUT target for a file. Its name is only a label; its extension decides whether it is accepted.
 
         The content type is what the browser says and is bound, not judged: browsers report `video/mp4` for
-        m4a and nothing at all for opus. Raises UnsupportedMediaError, UploadTooLargeError, EmptyAudioError.
+        m4a and nothing at all for opus. `sha256` is in hexadecimal.
+
+        Raises UnsupportedMediaError, UploadTooLargeError, EmptyAudioError.
         """
         extension = self.check_extension(filename)
         self.check_size(size_bytes)
@@ -49,6 +53,7 @@ class UploadService:
             content_type=content_type or None,
             size_bytes=size_bytes,
             expires_seconds=self._settings.expires_seconds,
+            sha256=sha256.lower() if sha256 else None,
         )
 
     async def receive(self, *, filename: str, content_type: str | None, body: AsyncIterator[bytes]) -> Recording:
