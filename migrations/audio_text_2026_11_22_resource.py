@@ -5,9 +5,11 @@ from piccolo.columns import JSONB, BigSerial, Column, ForeignKey, OnDelete, Time
 from piccolo.constraints import Unique
 from piccolo.table import Table
 
+from audio_text.adapters.tables import TsVector
+
 ID = "2026-11-22T18:10:00:000011"
 VERSION = "1.38.0"
-DESCRIPTION = "Metadata and deadlines of jobs, and the keys that clients submit them under"
+DESCRIPTION = "Metadata, deadlines and words of jobs, and the keys that clients submit them under"
 
 
 class TranscriptionJob(Table, tablename="transcription_job"):
@@ -20,6 +22,7 @@ WORD = {"length": None, "default": None}
 JOB: list[tuple[str, type[Column], dict[str, Any]]] = [
     ("metadata", JSONB, {"default": "{}"}),
     ("deadline", Timestamptz, {"default": None, "null": True}),
+    ("words", TsVector, {"default": None, "null": True}),
 ]
 
 KEY: list[tuple[str, type[Column], dict[str, Any]]] = [

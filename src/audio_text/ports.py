@@ -10,7 +10,8 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from audio_text.domain.events import JobUpdate, Published
-from audio_text.domain.job import AttemptEnd, AttemptRecord, Completed, Failed, Job, JobStatus, Retention
+from audio_text.domain.job import AttemptEnd, AttemptRecord, Completed, Failed, Job, Retention
+from audio_text.domain.listing import JobQuery
 from audio_text.domain.multipart import MultipartUpload
 from audio_text.domain.options import TranscriptionOptions
 from audio_text.domain.transcript import AudioFacts, Segment, TranscriptChunk
@@ -37,10 +38,8 @@ class JobRepository(Protocol):
         """Read one job. Raises JobNotFoundError."""
         ...
 
-    async def recent(
-        self, *, limit: int, before: tuple[datetime, str] | None = None, status: JobStatus | None = None
-    ) -> list[Job]:
-        """Jobs, newest first (creation_date, then id), strictly older than `before`."""
+    async def find(self, query: JobQuery, *, limit: int) -> list[Job]:
+        """Jobs that the query asks for, in its order: without another word, all of them, newest first."""
         ...
 
     async def segments(self, job_id: str, *, first: int = 0, limit: int | None = None) -> list[Segment]:

@@ -15,7 +15,8 @@ from msgspec.structs import replace
 
 from audio_text.adapters.database import PooledEngine, open_database
 from audio_text.adapters.repository import PiccoloJobRepository
-from audio_text.domain.job import AttemptEnd, Completed, Failed, Job, JobStatus, Priority, Retention
+from audio_text.domain.job import AttemptEnd, Completed, Failed, JobStatus, Priority, Retention
+from audio_text.domain.listing import JobQuery
 from audio_text.domain.options import Task, TranscriptionOptions, VadOptions
 from audio_text.domain.transcript import ChannelProgress, Word
 from audio_text.errors import JobNotFoundError, JobStateError
@@ -144,34 +145,6 @@ class JobRepositoryContract:
         await world.jobs.add(job)
         assert (await world.jobs.get(job.id)).status is JobStatus.processing
 
-    async def test_recent_jobs_come_newest_first_and_pages_have_no_gap_and_no_repeat(self, world: World) -> None:
-        start = datetime(2026, 1, 1, tzinfo=UTC)
-        dates = [start + timedelta(microseconds=number // 3) for number in range(20)]  # several at the same moment
-        jobs = [make_job(creation_date=date) for date in dates]
-        for job in jobs:
-            await world.jobs.add(job)
-        expected = sorted(jobs, key=lambda job: (job.creation_date, job.id), reverse=True)
-
-        found: list[Job] = []
-        before = None
-        while page := await world.jobs.recent(limit=7, before=before):
-            found += page
-            before = (page[-1].creation_date, page[-1].id)
-            await world.jobs.add(make_job())  # newer ones that come meanwhile do not shift a page
-        assert found == expected
-
-    async def test_recent_jobs_can_be_had_by_status(self, world: World) -> None:
-        waiting, running = await _add(world), await _add(world, tier="audio_large")
-        await world.jobs.claim("audio_large", owner="w", lease_seconds=HOUR_SECONDS)
-        assert [job.id for job in await world.jobs.recent(limit=9, status=JobStatus.pending)] == [waiting]
-        assert [job.id for job in await world.jobs.recent(limit=9, status=JobStatus.processing)] == [running]
-        assert await world.jobs.recent(limit=9, status=JobStatus.failed) == []
-        newest = await world.jobs.get(running)
-        before = (newest.creation_date, newest.id)
-        assert [job.id for job in await world.jobs.recent(limit=9, before=before, status=JobStatus.pending)] == [
-            waiting
-        ]
-
     async def test_a_claim_takes_the_oldest_job_of_its_tier(self, world: World) -> None:
         now = datetime.now(UTC)
         await _add(world, creation_date=now - timedelta(hours=2), tier="audio_large")
@@ -200,7 +173,7 @@ class JobRepositoryContract:
         for tier in ("audio_large", TIER):
             await _add(world, owner="first", tier=tier)
             await world.jobs.claim(tier, owner="w", lease_seconds=0.0 if tier is TIER else HOUR_SECONDS)
-        lost = (await world.jobs.recent(limit=1))[0].id
+        lost = (await world.jobs.find(JobQuery(), limit=1))[0].id
         second = await _add(world, owner="second")
         assert await _claimed_in_turn(world, 3) == [lost, second, None]
 
@@ -712,7 +685,7 @@ class JobRepositoryContract:
         assert await world.jobs.attempts(job_id) == []
         for move in MOVES:
             assert not await _move(world, move, claim)
-        assert [job.id for job in await world.jobs.recent(limit=9)] == [other]
+        assert [job.id for job in await world.jobs.find(JobQuery(), limit=9)] == [other]
 
     async def test_dead_letters_are_listed_newest_first_until_they_are_dropped_or_retried(self, world: World) -> None:
         dead = []
@@ -836,7 +809,7 @@ class JobRepositoryContract:
         assert await world.jobs.delete_expired(limit=1) == {expiring[1]: "k1"}
         assert await world.jobs.delete_expired(limit=9) == {expiring[2]: "k2", expiring[0]: "k0"}
         assert await world.jobs.delete_expired(limit=9) == {}
-        assert {job.id for job in await world.jobs.recent(limit=9)} == set(staying)
+        assert {job.id for job in await world.jobs.find(JobQuery(), limit=9)} == set(staying)
 
     async def test_an_expired_job_is_gone_with_all_it_had(self, world: World) -> None:
         job_id = await _add(world, expires_in_seconds=0)

@@ -10,11 +10,12 @@ from audio_text.domain.transcript import Segment
 from audio_text.errors import InvalidRequestError, JobNotFoundError, JobStateError
 from audio_text.ports import Again, Notes, Released
 from fakes.claims import FakeJobClaims
-from fakes.rows import RETRYABLE, UNFINISHED, age, end, storable_struct
+from fakes.rows import RETRYABLE, UNFINISHED, end, storable_struct
+from fakes.search import FakeJobSearch
 from fakes.upkeep import FakeJobUpkeep
 
 
-class FakeJobRepository(FakeJobClaims, FakeJobUpkeep):
+class FakeJobRepository(FakeJobClaims, FakeJobSearch, FakeJobUpkeep):
     """`jobs` is open to tests; while `is_down`, every method raises DatabaseUnavailableError."""
 
     async def add(self, job: Job) -> None:
@@ -26,18 +27,6 @@ class FakeJobRepository(FakeJobClaims, FakeJobUpkeep):
         if job_id not in self.jobs:
             raise JobNotFoundError
         return self.jobs[job_id]
-
-    async def recent(
-        self, *, limit: int, before: tuple[datetime, str] | None = None, status: JobStatus | None = None
-    ) -> list[Job]:
-        await self.check()
-        newest_first = sorted(self.jobs.values(), key=age, reverse=True)
-        chosen = [
-            job
-            for job in newest_first
-            if (before is None or age(job) < before) and (status is None or job.status is status)
-        ]
-        return chosen[:limit]
 
     async def segments(self, job_id: str, *, first: int = 0, limit: int | None = None) -> list[Segment]:
         await self.check()

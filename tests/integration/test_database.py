@@ -16,6 +16,7 @@ from piccolo.querystring import QueryString
 from audio_text.adapters.database import PooledEngine, open_database, vendor_errors
 from audio_text.adapters.repository import PiccoloJobRepository
 from audio_text.domain.job import AttemptEnd, Completed, Failed, Retention
+from audio_text.domain.listing import JobQuery
 from audio_text.errors import AudioTextError, DatabaseUnavailableError
 from audio_text.ports import Again, Claim, Notes, Released
 from factories import make_chunk, make_job, make_segment
@@ -229,7 +230,7 @@ async def test_every_method_is_one_statement(engine: PooledEngine, jobs: Piccolo
     for name, use in {
         "add": lambda: jobs.add(job),
         "get": lambda: jobs.get(job.id),
-        "recent": lambda: jobs.recent(limit=10),
+        "find": lambda: jobs.find(JobQuery(), limit=10),
         "claim": lambda: jobs.claim(TIER, owner="w", lease_seconds=60),
         "overdue": lambda: jobs.overdue(seconds=5),
         "next_lease_end": jobs.next_lease_end,

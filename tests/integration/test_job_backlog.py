@@ -1,21 +1,26 @@
 """With many jobs in the table, no statement looks at more of them than it needs."""
 
 from collections.abc import AsyncGenerator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
+from piccolo.querystring import QueryString
 
 from audio_text.adapters.job_claims import CLAIM, COMPLETE, FAIL, RECORD, RELEASE
-from audio_text.adapters.job_table import ADD, ATTEMPTS, CANCEL, DEAD_LETTERS, GET, RECENT, RETRY, SEGMENTS
+from audio_text.adapters.job_search import statement_of
+from audio_text.adapters.job_table import ADD, ATTEMPTS, CANCEL, DEAD_LETTERS, GET, RETRY, SEGMENTS
 from audio_text.adapters.job_upkeep import (
     DELETE_EXPIRED,
     END_EXHAUSTED,
     MARK_ANNOUNCED,
+    END_LATE,
     NEEDED_OBJECTS,
     UNANNOUNCED,
 )
 from audio_text.adapters.rows import job_parameters
 from factories import make_job
+from audio_text.domain.job import JobStatus
+from audio_text.domain.listing import JobQuery, JobSort
 from services.database import Database, numbered, temporary_database
 from services.postgres import PostgresServer
 
@@ -62,12 +67,13 @@ async def backlog(postgres_server: PostgresServer, migrated_database: str) -> As
         pytest.param(CLAIM, "'audio_small', 'audio_small', 'w', 60", "transcription_job_turn", id="claim"),
         pytest.param(CLAIM, "'audio_small', 'audio_small', 'w', 60", "transcription_job_share", id="claim's share"),
         pytest.param(GET, "'x'", "transcription_job_pkey", id="get"),
-        pytest.param(RECENT, "NULL, NULL, NULL, NULL, 100", "transcription_job_newest", id="recent"),
-        pytest.param(RECENT, f"'{NOW}', 'x', NULL, NULL, 100", "transcription_job_newest", id="page"),
         pytest.param(SEGMENTS, "'x', 0, NULL", "transcription_segment_position", id="segments"),
         pytest.param(ATTEMPTS, "'x'", "transcription_attempt_claim", id="attempts"),
         pytest.param(
-            RECORD, "1, 1, 1, 1, 1, 'en', 1, 'cpu', 'int8', 'x', 1, 0, '[]'", "transcription_job_pkey", id="record"
+            RECORD,
+            "1, 1, 1, 1, 1, 'en', 1, 'cpu', 'int8', NULL, 'x', 1, 0, '[]'",
+            "transcription_job_pkey",
+            id="record",
         ),
         pytest.param(
             COMPLETE, "'', 1, 1, 1, 1, 'en', 1, 'x', 1, 'e', 'c', 'm'", "transcription_attempt_claim", id="complete"
@@ -81,6 +87,7 @@ async def backlog(postgres_server: PostgresServer, migrated_database: str) -> As
         pytest.param(UNANNOUNCED, "1, 100", "transcription_job_unannounced", id="unannounced"),
         pytest.param(MARK_ANNOUNCED, "'[\"x\"]'", "transcription_job_", id="announced"),
         pytest.param(DELETE_EXPIRED, "100", "transcription_job_expiry", id="expired"),
+        pytest.param(END_LATE, "100, 'c', 'm'", "transcription_job_deadline", id="late"),
         pytest.param(NEEDED_OBJECTS, "'[\"k\"]', NULL, 1", "transcription_job_recording", id="objects"),
     ],
 )
@@ -98,3 +105,32 @@ async def test_a_statement_goes_by_its_index(
     assert index in plan
     assert "Seq Scan" not in plan
     assert statement in SOME_MAY_BE_SORTED or "Sort" not in plan
+
+
+@pytest.mark.parametrize("plan_cache_mode", ["force_custom_plan", "force_generic_plan"], ids=["custom", "generic"])
+@pytest.mark.parametrize(
+    ("query", "index"),
+    [
+        pytest.param(JobQuery(), "transcription_job_newest", id="newest"),
+        pytest.param(JobQuery(after=(NOW, "x"), is_ascending=True), "transcription_job_newest", id="oldest"),
+        pytest.param(JobQuery(created_before=NOW - timedelta(days=1)), "transcription_job_newest", id="times"),
+        pytest.param(JobQuery(models=("demo",)), "transcription_job_newest", id="model"),
+        pytest.param(JobQuery(statuses=(JobStatus.failed,)), "transcription_job_status", id="status"),
+        pytest.param(JobQuery(sort=JobSort.finished_at), "transcription_job_end", id="ends"),
+        pytest.param(JobQuery(sort=JobSort.finished_at, after=(None, "x")), "transcription_job_end", id="no ends"),
+        pytest.param(JobQuery(sort=JobSort.duration, after=(1.5, "x")), "transcription_job_length", id="duration"),
+        pytest.param(JobQuery(metadata={"a": "b"}), "transcription_job_metadata", id="metadata"),
+        pytest.param(JobQuery(words="a b"), "transcription_job_said", id="words"),
+    ],
+)
+async def test_a_list_goes_by_an_index(backlog: Database, query: JobQuery, index: str, plan_cache_mode: str) -> None:
+    connection = await backlog.connect()
+    try:
+        await connection.execute(f"ANALYZE; SET plan_cache_mode = {plan_cache_mode}")
+        sql, parameters = statement_of(query, 100)
+        statement, arguments = QueryString(sql, *parameters).compile_string()
+        plan = "\n".join(row[0] for row in await connection.fetch(f"EXPLAIN {statement}", *arguments))
+    finally:
+        await connection.close()
+    assert index in plan
+    assert "Seq Scan" not in plan

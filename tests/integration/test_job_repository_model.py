@@ -26,6 +26,7 @@ from audio_text.domain.job import (
     Priority,
     Retention,
 )
+from audio_text.domain.listing import JobQuery
 from audio_text.domain.options import TranscriptionOptions
 from audio_text.errors import AudioTextError
 from audio_text.ports import Again, Claim, JobRepository, Released
@@ -208,7 +209,7 @@ class JobMachine(RuleBasedStateMachine):
 
     @invariant()
     def both_tell_the_same(self) -> None:
-        jobs = self._both(lambda jobs: jobs.recent(limit=1_000))
+        jobs = self._both(lambda jobs: jobs.find(JobQuery(), limit=1_000))
         for job in jobs:
             self._both(lambda jobs, job_id=job.id: jobs.segments(job_id))
             self._both(lambda jobs, job_id=job.id: jobs.attempts(job_id))

@@ -202,7 +202,7 @@ async def test_the_database_knows_every_status_in_order(database: Database) -> N
 
 def test_a_job_has_a_column_for_each_of_its_fields_and_an_attempt_too() -> None:
     columns = {table: {column._meta.name for column in table._meta.columns} for table in TABLES}
-    assert columns[TranscriptionJob] == {*Job.__struct_fields__, "is_unannounced"}
+    assert columns[TranscriptionJob] == {*Job.__struct_fields__, "is_unannounced", "words"}
     assert columns[TranscriptionAttempt] == {*AttemptRecord.__struct_fields__, "id", "job_id"}
 
 
@@ -216,6 +216,7 @@ TYPES = {
     "INTEGER": "integer",
     "INTEGER[]": "integer[]",
     "DOUBLE PRECISION": "double precision",
+    "TSVECTOR": "tsvector",
     "TIMESTAMPTZ": "timestamp with time zone",
     "JSONB": "jsonb",
 }

@@ -12,6 +12,7 @@ import msgspec
 from audio_text.adapters.event_log import START, EventId, RedisEventLog
 from audio_text.adapters.redis_client import open_client
 from audio_text.domain.job import AttemptEnd, AttemptRecord, Job, JobStatus
+from audio_text.domain.listing import JobQuery
 from audio_text.domain.transcript import Segment
 from audio_text.services.storage import StorageService
 from recordings import words_of
@@ -77,7 +78,7 @@ async def settle(system: System) -> None:
     """Wait until no job is under way and every end was told. Raises TimeoutError."""
     jobs = system.resources.jobs
     async with asyncio.timeout(QUIET_SECONDS):
-        while any([await jobs.recent(limit=1, status=status) for status in (JobStatus.pending, JobStatus.processing)]):
+        while await jobs.find(JobQuery(statuses=(JobStatus.pending, JobStatus.processing)), limit=1):
             await asyncio.sleep(0.5)
         while await jobs.unannounced(seconds=-60, limit=1):
             await asyncio.sleep(0.5)
@@ -146,8 +147,10 @@ def changed_words(ending: Ending, twin: Twin) -> float:
 async def _endings(system: System, before: set[str]) -> list[Ending]:
     jobs, settings = system.resources.jobs, system.settings
     found: list[Job] = []
-    while page := await jobs.recent(limit=500, before=(found[-1].creation_date, found[-1].id) if found else None):
+    query = JobQuery()
+    while page := await jobs.find(query, limit=500):
         found += page
+        query = JobQuery(after=query.place_of(page[-1]))
     async with open_client(
         settings.redis,
         system.settings.secrets.redis_password,

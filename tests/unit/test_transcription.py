@@ -11,6 +11,7 @@ import pytest
 
 from audio_text.domain.events import JobUpdate
 from audio_text.domain.job import AttemptEnd, Completed, Job, JobStatus
+from audio_text.domain.listing import JobQuery
 from audio_text.domain.options import TranscriptionOptions
 from audio_text.domain.transcript import TranscriptChunk
 from audio_text.errors import (
@@ -94,7 +95,7 @@ class World:
     async def run(self) -> Job:
         """One wake-up; returns the job as it stands then."""
         assert await self.service.run_next("audio_small")
-        (job,) = await self.jobs.recent(limit=1)
+        (job,) = await self.jobs.find(JobQuery(), limit=1)
         return job
 
     @property

@@ -16,14 +16,6 @@ ADD = f"INSERT INTO transcription_job ({COLUMNS}) VALUES ({VALUES}) ON CONFLICT 
 
 GET = f"SELECT {SELECTED} FROM transcription_job WHERE id = {{}}"  # noqa: S608 -- our own column names
 
-# A row comparison, so that the index leads straight to the page. The planner drops a filter that is not asked for.
-RECENT = f"""
-SELECT {SELECTED} FROM transcription_job
-WHERE (creation_date, id) < (COALESCE({{}}, 'infinity'::timestamptz), COALESCE({{}}, ''))
-  AND ({{}}::text IS NULL OR status = {{}}::text::job_status)
-ORDER BY creation_date DESC, id DESC LIMIT {{}}
-"""  # noqa: S608 -- our own column names
-
 # The tokens travel as JSON for the same reason as the enumeration: an array would be looked up first.
 SEGMENTS = """
 SELECT position AS id, seek, start, "end", text, to_jsonb(tokens) AS tokens,
@@ -142,14 +134,6 @@ class JobTable(Statements):
         if not rows:
             raise JobNotFoundError
         return job_of(rows[0])
-
-    async def recent(
-        self, *, limit: int, before: tuple[datetime, str] | None = None, status: JobStatus | None = None
-    ) -> list[Job]:
-        """Jobs, newest first, strictly older than `before`."""
-        date, job_id = before or (None, None)
-        label = None if status is None else status.value
-        return [job_of(row) for row in await self._run(RECENT, date, job_id, label, label, limit, repeatable=True)]
 
     async def segments(self, job_id: str, *, first: int = 0, limit: int | None = None) -> list[Segment]:
         """Stored segments with id >= `first`, in order."""

@@ -5,8 +5,9 @@ Every method is one statement, and therefore one transaction.
 
 from audio_text.adapters.job_claims import JobClaims
 from audio_text.adapters.job_table import JobTable
+from audio_text.adapters.job_search import JobSearch
 from audio_text.adapters.job_upkeep import JobUpkeep
 
 
-class PiccoloJobRepository(JobTable, JobClaims, JobUpkeep):
+class PiccoloJobRepository(JobTable, JobSearch, JobClaims, JobUpkeep):
     """The port `JobRepository` over a Piccolo engine."""

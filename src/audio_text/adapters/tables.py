@@ -1,6 +1,6 @@
 """The tables, for Piccolo's migrations.
 
-The columns of a job are the fields of `Job`, name for name, and one that only the upkeep of the table needs.
+The columns of a job are the fields of `Job`, name for name, and two that the table has for itself.
 """
 
 from enum import Enum
@@ -12,6 +12,7 @@ from piccolo.columns import (
     BigInt,
     BigSerial,
     Boolean,
+    Column,
     DoublePrecision,
     ForeignKey,
     Integer,
@@ -43,6 +44,17 @@ class EnumVarchar(Varchar):
     def column_type(self) -> str:
         """The type in DDL."""
         return self.type_name
+
+
+class TsVector(Column):
+    """A column of words that can be searched for, which PostgreSQL makes and nobody reads."""
+
+    value_type = str
+
+    @property
+    def column_type(self) -> str:
+        """The type in DDL."""
+        return "TSVECTOR"
 
 
 class TranscriptionJob(Table, tablename="transcription_job"):
@@ -93,6 +105,7 @@ class TranscriptionJob(Table, tablename="transcription_job"):
     error_code = Varchar(length=None, default=None, null=True)
     error_message = Text(default=None, null=True)
     is_unannounced = Boolean(default=False)  # it is over, and nobody knows whether its followers were told
+    words = TsVector(default=None, null=True)  # of result_text; a trigger keeps them
 
 
 class TranscriptionSegment(Table, tablename="transcription_segment"):

@@ -12,7 +12,7 @@ from litestar.config.cors import CORSConfig
 from litestar.datastructures import State
 from litestar.types import ControllerRouterHandler
 
-from audio_text.api import audio, dead_letters, docs, events, health, jobs, openai, problems, transcripts, uploads, websocket
+from audio_text.api import audio, dead_letters, docs, events, health, job_list, jobs, openai, problems, transcripts, websocket
 from audio_text.api.decoding import JsonRequest, refuse_broken_query
 from audio_text.api.dependencies import PROVIDERS
 from audio_text.api.openai import refusals
@@ -68,7 +68,7 @@ def _routes(settings: Settings) -> list[ControllerRouterHandler]:
         *([audio.receive_upload] if settings.store.kind is StoreKind.disk else []),
         jobs.transcribe,
         jobs.read_job,
-        jobs.read_jobs,
+        job_list.read_jobs,
         jobs.mail_transcript,
         jobs.cancel_job,
         jobs.retry_job,

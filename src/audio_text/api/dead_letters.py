@@ -1,6 +1,7 @@
 """Routes of an operator: the jobs that were given up, and what becomes of each."""
 
-from urllib.parse import urlencode
+from datetime import datetime
+from typing import cast
 
 from litestar import Response, Router, delete, get, post
 
@@ -8,9 +9,10 @@ from audio_text.api.dependencies import GivenServices, GivenSettings
 from audio_text.api.dto import DeadLetterView, JobView, checked_job_id
 from audio_text.api.jobs import JobId
 from audio_text.api.operator import SECURITY, operators_only
-from audio_text.api.paging import Cursor, Limit, Place, decoded, encoded
+from audio_text.api.paging import LINK, Cursor, Limit, decoded, encoded, link
 from audio_text.api.problems import documented, documented_header
 from audio_text.domain.job import Job
+from audio_text.domain.listing import Place
 from audio_text.errors import (
     DatabaseUnavailableError,
     InvalidRequestError,
@@ -22,6 +24,8 @@ from audio_text.errors import (
     UploadMissingError,
 )
 
+PATH = "/api/v1/dead-letters"
+
 ALWAYS = (InvalidRequestError, UnauthorizedError, OperatorDisabledError, DatabaseUnavailableError)
 
 
@@ -29,7 +33,7 @@ ALWAYS = (InvalidRequestError, UnauthorizedError, OperatorDisabledError, Databas
     "/",
     summary="List dead letters",
     response_description="Jobs, the newest failure first.",
-    response_headers=[documented_header("Link", 'The next page, rel="next", if there is one.')],
+    response_headers=[documented_header("Link", LINK)],
     responses=documented(*ALWAYS),
 )
 async def read_dead_letters(
@@ -37,11 +41,10 @@ async def read_dead_letters(
 ) -> Response[list[JobView]]:
     """List jobs whose attempts were used up, whoever submitted them, a page at a time."""
     size = min(limit or settings.job.list_limit, settings.job.list_limit)
-    found = await services.dead_letters.newest(limit=size + 1, before=decoded(cursor) if cursor else None)
+    found = await services.dead_letters.newest(limit=size + 1, before=_before(cursor))
     jobs, headers = found[:size], dict[str, str]()
     if len(found) > size:
-        query = {"limit": size, "cursor": encoded(_place(jobs[-1]))}
-        headers["Link"] = f'</api/v1/dead-letters?{urlencode(query)}>; rel="next"'
+        headers = link(PATH, [("limit", size)], cursor=encoded(_place(jobs[-1]), of=PATH))
     return Response([JobView.of(job) for job in jobs], headers=headers)
 
 
@@ -78,6 +81,10 @@ async def requeue_dead_letter(job_id: JobId, services: GivenServices) -> JobView
 async def drop_dead_letter(job_id: JobId, services: GivenServices) -> None:
     """Take it off the list. The job stays, failed."""
     await services.dead_letters.drop(checked_job_id(job_id))
+
+
+def _before(cursor: str | None) -> tuple[datetime, str] | None:
+    return cast("tuple[datetime, str]", decoded(cursor, of=PATH)) if cursor else None
 
 
 def _place(job: Job) -> Place:

@@ -1,20 +1,18 @@
-"""Routes of jobs: submit, read, list, cancel, retry, delete, mail."""
+"""Routes of jobs: submit, read, cancel, retry, note, delete, mail."""
 
 from typing import Annotated, Any
-from urllib.parse import urlencode
 
 from litestar import Request, Response, delete, get, patch, post
 from litestar.openapi.spec import Example
-from litestar.params import JSONBody, PathParameter, QueryParameter
+from litestar.params import JSONBody, PathParameter
 
 from audio_text.api.choices import RetryRequest
-from audio_text.api.dependencies import GivenServices, GivenSettings
+from audio_text.api.dependencies import GivenServices
 from audio_text.api.dto import AttemptView, EmailAnswer, EmailRequest, JobView, checked_job_id
 from audio_text.api.job_requests import NotesRequest, TranscribeRequest
-from audio_text.api.paging import Cursor, Limit, Place, decoded, encoded
 from audio_text.api.problems import documented, documented_header
 from audio_text.api.request_log import request_id_of
-from audio_text.domain.job import Job, JobStatus, Priority
+from audio_text.domain.job import Priority
 from audio_text.errors import (
     DatabaseUnavailableError,
     EmptyAudioError,
@@ -212,7 +210,3 @@ async def delete_job(job_id: JobId, services: GivenServices) -> None:
 async def read_attempts(job_id: JobId, services: GivenServices) -> list[AttemptView]:
     """Tell when workers took the job, where in the recording each began, and how it ended."""
     return [AttemptView.of(record) for record in await services.lifecycle.attempts(checked_job_id(job_id))]
-
-
-def _place(job: Job) -> Place:
-    return job.creation_date, job.id

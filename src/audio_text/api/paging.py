@@ -1,16 +1,21 @@
-"""Places in a list that is read page by page, as clients carry them: a date and an id, in one opaque word."""
+"""Places in a list that is read page by page, as clients carry them: one opaque word that belongs to its list."""
 
+import hashlib
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Annotated
+from urllib.parse import urlencode
 
+import msgspec
 from litestar.openapi.spec import Example
 from litestar.params import QueryParameter
+from msgspec import Meta
 
-from audio_text.api.dto import checked_job_id
-from audio_text.errors import InvalidRequestError, JobNotFoundError
+from audio_text.domain.listing import Place
+from audio_text.errors import InvalidRequestError
 
-Place = tuple[datetime, str]
+LINK = 'The next page, rel="next", if there is one.'
 
 Limit = Annotated[
     int | None,
@@ -20,23 +25,44 @@ Limit = Annotated[
 ]
 Cursor = Annotated[
     str | None,
-    QueryParameter(description="Where to go on: from the Link header.", examples=[Example(value="MjAzMC0wMS0wMSAx")]),
+    QueryParameter(
+        description="Where to go on: from the Link header of the page before. It belongs to the filters and the order "
+        "that it was made with.",
+        examples=[Example(value="WyI4ZmU3NWY3NCIsbnVsbCwiMSJd")],
+    ),
+]
+
+_FOREIGN = "`cursor` is not one that this list handed out."
+_SHAPE = tuple[
+    str, Annotated[datetime, Meta(tz=True)] | float | None, Annotated[str, Meta(pattern="^[\x21-\x7e]{1,100}$")]
 ]
 
 
-def encoded(place: Place) -> str:
-    """Write a place as a cursor."""
-    date, job_id = place
-    return urlsafe_b64encode(f"{date.isoformat()} {job_id}".encode()).decode().rstrip("=")
+def encoded(place: Place, *, of: object) -> str:
+    """Write a place as a cursor; `of` is all that makes this list another than the next one."""
+    return urlsafe_b64encode(msgspec.json.encode((_digest(of), *place))).decode().rstrip("=")
 
 
-def decoded(cursor: str) -> Place:
-    """Read a cursor. Raises InvalidRequestError."""
+def decoded(cursor: str, *, of: object, kind: type[datetime | float] = datetime) -> Place:
+    """Read a cursor of a list that is sorted by this kind of value. Raises InvalidRequestError."""
     try:
-        date, _, job_id = urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode().partition(" ")
-        place = datetime.fromisoformat(date), checked_job_id(job_id)
-    except (ValueError, JobNotFoundError) as error:
-        raise InvalidRequestError("`cursor` is not one that this list handed out.") from error
-    if place[0].tzinfo is None:
-        raise InvalidRequestError("`cursor` is not one that this list handed out.")
-    return place
+        text = urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
+        digest, value, job_id = msgspec.json.decode(text, type=_SHAPE)
+    except ValueError as error:  # also of msgspec
+        raise InvalidRequestError(_FOREIGN) from error
+    if digest != _digest(of):
+        raise InvalidRequestError(
+            "`cursor` belongs to a list with other filters or another order: keep them, or begin without a cursor."
+        )
+    if not isinstance(value, kind | None):
+        raise InvalidRequestError(_FOREIGN)
+    return value, job_id
+
+
+def link(path: str, query: Iterable[tuple[str, object]], *, cursor: str) -> dict[str, str]:
+    """Point to the page behind a cursor, in a header."""
+    return {"Link": f'<{path}?{urlencode([*query, ("cursor", cursor)])}>; rel="next"'}
+
+
+def _digest(of: object) -> str:
+    return hashlib.sha256(msgspec.json.encode(of, order="deterministic")).hexdigest()[:8]

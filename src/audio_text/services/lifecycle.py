@@ -1,12 +1,11 @@
 """Use cases on a job that exists: read it, list them, cancel, retry or delete it."""
 
-from datetime import datetime
-
 import msgspec
 import structlog
 
 from audio_text.domain.events import JobUpdate
 from audio_text.domain.job import AttemptRecord, Job, JobStatus
+from audio_text.domain.listing import JobQuery
 from audio_text.errors import JobNotFoundError, UploadMissingError
 from audio_text.ports import Again, Notes, Resources
 from audio_text.services.announcement import Announcer
@@ -35,16 +34,9 @@ class LifecycleService:
         """Read one job. Raises JobNotFoundError."""
         return await self._jobs.get(job_id)
 
-    async def recent(
-        self,
-        *,
-        limit: int | None = None,
-        before: tuple[datetime, str] | None = None,
-        status: JobStatus | None = None,
-    ) -> list[Job]:
-        """List jobs, newest first; never more than the settings' limit at once."""
-        most = self._settings.job.list_limit
-        return await self._jobs.recent(limit=min(limit or most, most), before=before, status=status)
+    async def find(self, query: JobQuery, *, limit: int) -> list[Job]:
+        """List the jobs that a query asks for, in its order."""
+        return await self._jobs.find(query, limit=limit)
 
     async def attempts(self, job_id: str) -> list[AttemptRecord]:
         """List how each worker fared with the job, oldest first. Raises JobNotFoundError."""
