@@ -5,7 +5,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from audio_text.domain.options import FALLBACK_TEMPERATURES, Task, TranscriptionOptions
+from audio_text.domain.options import FALLBACK_TEMPERATURES, ChannelName, Channels, Task, TranscriptionOptions
 from audio_text.errors import InvalidRequestError
 
 Temperature = Annotated[float, Meta(ge=0, le=1)]
@@ -79,6 +79,19 @@ class Choices(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     clip_end_seconds: Annotated[
         Annotated[float, Meta(gt=0, le=1_000_000)] | None,
         Meta(description="End here, in seconds of the recording.", examples=[60]),
+    ] = None
+    channels: Annotated[
+        Channels | None,
+        Meta(
+            description="Mixed, or each channel by itself: its segments are labelled with it and merged by time.",
+            examples=["mixed"],
+        ),
+    ] = None
+    channel_names: Annotated[
+        Annotated[tuple[ChannelName, ...], Meta(max_length=32)] | None,
+        Meta(
+            description="Labels of the channels, in their order; others go by number.", examples=[["Agent", "Customer"]]
+        ),
     ] = None
 
     def __post_init__(self) -> None:

@@ -49,6 +49,10 @@ class SegmentView(msgspec.Struct, frozen=True, kw_only=True):
     compression_ratio: Annotated[float, Meta(description="High means repetitive text.", examples=[1.1])]
     no_speech_prob: Annotated[float, Meta(description="How likely nobody speaks, 0-1.", examples=[0.01])]
     words: Annotated[tuple[WordView, ...] | None, Meta(description="Its words, if they were asked for.")] = None
+    channel: Annotated[
+        int | UnsetType | None,
+        Meta(description="Its channel, counted from 1, where they are transcribed separately.", examples=[1]),
+    ] = None
 
 
 class Connected(Message, frozen=True, kw_only=True, tag="connected"):

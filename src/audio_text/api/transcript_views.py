@@ -1,5 +1,6 @@
 """The wire, continued: transcripts, as JSON and as files."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import msgspec
@@ -9,6 +10,8 @@ from audio_text.api.messages import SegmentView, WordView
 from audio_text.domain.formats import TranscriptFormat
 from audio_text.domain.job import JobStatus
 from audio_text.domain.options import Task
+from audio_text.domain.speakers import channel_name
+from audio_text.domain.transcript import ChannelProgress
 from audio_text.services.transcripts import StoredTranscript
 
 MEDIA_TYPES = {
@@ -20,6 +23,29 @@ MEDIA_TYPES = {
     TranscriptFormat.verbose_json: "application/json",
 }
 """In order of preference where a client accepts several alike; verbose JSON has to be asked for by name."""
+
+
+class ChannelView(msgspec.Struct, frozen=True, kw_only=True):
+    """A channel that is transcribed by itself. One that sounds like an earlier one throughout is not."""
+
+    channel: Annotated[int, Meta(description="Counts from 1.", examples=[1])]
+    speaker: Annotated[str, Meta(description="Its name.", examples=["Agent"])]
+    language: Annotated[
+        str | None, Meta(description="Language that is spoken; null while nobody spoke.", examples=["en"])
+    ]
+    language_probability: Annotated[float | None, Meta(description="How sure that is, 0-1.", examples=[0.98])]
+    duration_after_vad: Annotated[float, Meta(description="Seconds of speech so far.", examples=[24.8])]
+
+    @classmethod
+    def of(cls, progress: ChannelProgress, names: Sequence[str]) -> "ChannelView":
+        """Show what there is to know of a channel."""
+        return cls(
+            channel=progress.channel,
+            speaker=channel_name(progress.channel, names),
+            language=progress.language,
+            language_probability=progress.language_probability,
+            duration_after_vad=progress.duration_after_vad,
+        )
 
 
 class TranscriptFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,6 +61,10 @@ class TranscriptFacts(msgspec.Struct, frozen=True, kw_only=True):
     language: Annotated[str | None, Meta(description="Language that was spoken.", examples=["en"])]
     language_probability: Annotated[float | None, Meta(description="How sure that is, 0-1.", examples=[0.98])]
     duration: Annotated[float | None, Meta(description="Seconds of audio.", examples=[61.3])]
+    channels: Annotated[
+        tuple[ChannelView, ...] | UnsetType,
+        Meta(description="What is known of each channel, if they are transcribed separately."),
+    ] = UNSET
 
     @classmethod
     def of(cls, stored: StoredTranscript) -> "TranscriptFacts":
@@ -49,7 +79,21 @@ class TranscriptFacts(msgspec.Struct, frozen=True, kw_only=True):
             language=job.language,
             language_probability=job.language_probability,
             duration=job.duration,
+            channels=UNSET
+            if job.channel_progress is None
+            else tuple(ChannelView.of(progress, job.options.channel_names) for progress in job.channel_progress),
         )
+
+    @property
+    def fields(self) -> dict[str, object]:
+        """What there is to tell, by name."""
+        return {name: value for name, value in msgspec.structs.asdict(self).items() if value is not UNSET}
+
+
+_Channel = Annotated[
+    int | UnsetType, Meta(description="Its channel, counted from 1, if they were transcribed separately.", examples=[1])
+]
+_Speaker = Annotated[str | UnsetType, Meta(description="The channel's name, in the same case.", examples=["Agent"])]
 
 
 class BriefSegmentView(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,6 +106,14 @@ class BriefSegmentView(msgspec.Struct, frozen=True, kw_only=True):
     words: Annotated[
         tuple[WordView, ...] | UnsetType, Meta(description="Its words, if the job was asked to time them.")
     ] = UNSET
+    channel: _Channel = UNSET
+    speaker: _Speaker = UNSET
+
+
+class VerboseSegmentView(SegmentView, frozen=True, kw_only=True):
+    """A stretch of speech with all that is known of it; its times are seconds of the recording."""
+
+    speaker: _Speaker = UNSET
 
 
 _Text = Annotated[str, Meta(description="The text of these segments in one.", examples=["Good morning."])]
@@ -77,7 +129,7 @@ class TranscriptView(TranscriptFacts, frozen=True, kw_only=True):
 class VerboseTranscriptView(TranscriptFacts, frozen=True, kw_only=True):
     """A transcript, or a page of it, as `format=verbose_json` gives it: with Whisper's scores."""
 
-    segments: Annotated[tuple[SegmentView, ...], Meta(description="Segments, in order.")]
+    segments: Annotated[tuple[VerboseSegmentView, ...], Meta(description="Segments, in order.")]
     text: _Text
 
 

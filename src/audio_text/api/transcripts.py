@@ -18,6 +18,7 @@ from audio_text.api.negotiation import is_known, preferred
 from audio_text.api.problems import documented, documented_header
 from audio_text.api.transcript_views import MEDIA_TYPES, TranscriptFacts
 from audio_text.domain.formats import TranscriptFormat, writer
+from audio_text.domain.speakers import speakers_of
 from audio_text.domain.subtitles import DEFAULT_LIMITS, CueLimits
 from audio_text.errors import (
     DatabaseUnavailableError,
@@ -164,8 +165,9 @@ async def read_transcript(
     document = writer(
         transcript_format,
         limits=limits,
-        facts=msgspec.structs.asdict(TranscriptFacts.of(stored)),
+        facts=TranscriptFacts.of(stored).fields,
         note=_note(stored) if stored.is_partial else None,
+        speakers=speakers_of(stored.job.options),
     )
     parts = await services.transcripts.written(stored, document, first=page.first, last=page.last)
     # To text/… the framework adds it by itself, and JSON knows no other.

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Literal, TypedDict
 
 TaskName = Literal["transcribe", "translate"]
+ChannelsName = Literal["mixed", "separate"]
 PriorityName = Literal["low", "normal", "high"]
 StatusName = Literal["pending", "processing", "completed", "failed", "cancelled"]
 SortName = Literal["creation_date", "finished_at", "duration"]
@@ -41,6 +42,8 @@ class Choices(TypedDict, total=False):
     vad: VadOptions
     clip_start_seconds: float
     clip_end_seconds: float
+    channels: ChannelsName
+    channel_names: Sequence[str]
 
 
 class JobOptions(Choices, total=False):

@@ -17,11 +17,14 @@ def channel_speakers(names: Sequence[str]) -> Speakers:
     """Take the channels for speakers: the first has the first name; without one, a channel goes by its number."""
 
     def speaker(segment: Segment) -> str | None:
-        if segment.channel is None:
-            return None
-        return names[segment.channel - 1] if segment.channel <= len(names) else f"Channel {segment.channel}"
+        return None if segment.channel is None else channel_name(segment.channel, names)
 
     return speaker
+
+
+def channel_name(channel: int, names: Sequence[str]) -> str:
+    """What a channel is called, given the names of the first ones."""
+    return names[channel - 1] if channel <= len(names) else f"Channel {channel}"
 
 
 def speakers_of(options: TranscriptionOptions) -> Speakers | None:

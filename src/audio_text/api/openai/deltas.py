@@ -10,6 +10,7 @@ from audio_text.api.openai.refusals import told, told_of
 from audio_text.api.openai.replies import TextDelta, TextDone
 from audio_text.api.sse import PING, EventSource, Outlet, event
 from audio_text.domain.job import Job, JobStatus
+from audio_text.domain.speakers import Turns, speakers_of
 from audio_text.services.waiting import WaitingService
 
 
@@ -41,14 +42,14 @@ class Deltas(EventSource):
 
 async def events_of(waiting: WaitingService, job: Job) -> AsyncGenerator[bytes, None]:
     """Follow the job in OpenAI's events: the pieces together are exactly the text of the last event."""
-    text = _Text()
+    text, turns = _Text(), Turns(speakers_of(job.options))
     async with aclosing(waiting.follow(job.id)) as updates:
         async for told_now in updates:
             if told_now is None:
                 yield PING
                 continue
-            for segment in told_now.update.segments:
-                if piece := text.add(segment.text):
+            for said in turns.pieces(told_now.update.segments):
+                if piece := text.add(said):
                     yield event(TextDelta(delta=piece))
             if told_now.update.status is JobStatus.completed:
                 yield event(TextDone(text=text.so_far))

@@ -12,6 +12,7 @@ from audio_text.domain.formats import TranscriptFormat, render
 from audio_text.domain.job import Job
 from audio_text.domain.languages import NAMES
 from audio_text.domain.options import Task
+from audio_text.domain.speakers import speakers_of
 from audio_text.domain.transcript import Segment, Word
 
 ENGLISH = NAMES["en"]
@@ -91,7 +92,7 @@ def reply(form: TranslationForm, job: Job, segments: list[Segment]) -> Response[
             return Response(job.result_text or "", status_code=200, media_type="text/plain")
         case "srt" | "vtt" as subtitles:
             # As OpenAI does: neither application/x-subrip nor text/vtt.
-            text = render(_SUBTITLES[subtitles], segments)
+            text = render(_SUBTITLES[subtitles], segments, speakers=speakers_of(job.options))
             return Response(text, status_code=200, media_type="text/plain")
         case "verbose_json":
             return Response(_verbose(form, job, segments), status_code=200, media_type="application/json")
