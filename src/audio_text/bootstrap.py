@@ -19,6 +19,7 @@ from audio_text.adapters.repository import PiccoloJobRepository
 from audio_text.adapters.s3_store import open_s3_store
 from audio_text.adapters.waiters import open_waiters
 from audio_text.ports import AudioStore, Resources, UploadReceiver
+from audio_text.services.backlog import BacklogService
 from audio_text.services.dead_letters import DeadLetterService
 from audio_text.services.delivery import DeliveryService
 from audio_text.services.lifecycle import LifecycleService
@@ -114,6 +115,7 @@ class ApiServices(msgspec.Struct, frozen=True, kw_only=True):
     lifecycle: LifecycleService
     transcripts: TranscriptService
     live: LiveService
+    backlog: BacklogService
     delivery: DeliveryService
     waiting: WaitingService
     dead_letters: DeadLetterService
@@ -128,6 +130,7 @@ async def open_api_services(settings: Settings) -> AsyncGenerator[ApiServices, N
         open_resources(settings, name="audio-text-api", live=True) as resources,
         _open_waiting(resources, settings) as waiting,
     ):
+        backlog = BacklogService(resources.jobs, refresh_seconds=settings.events.position_seconds)
         yield ApiServices(
             uploads=UploadService(store=resources.store, settings=settings.upload),
             multipart=MultipartService(
@@ -136,7 +139,8 @@ async def open_api_services(settings: Settings) -> AsyncGenerator[ApiServices, N
             submission=SubmissionService(resources, probe=PyAvProbe(), settings=settings),
             lifecycle=LifecycleService(resources, settings=settings),
             transcripts=TranscriptService(jobs=resources.jobs),
-            live=LiveService(jobs=resources.jobs, events=resources.events),
+            live=LiveService(jobs=resources.jobs, events=resources.events, backlog=backlog),
+            backlog=backlog,
             delivery=DeliveryService(
                 jobs=resources.jobs,
                 mailer=SmtpMailer(settings.mail, password=settings.secrets.mail_password),

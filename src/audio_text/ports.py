@@ -9,6 +9,7 @@ from typing import Protocol
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from audio_text.domain.backlog import Backlog
 from audio_text.domain.events import JobUpdate, Published
 from audio_text.domain.job import AttemptEnd, AttemptRecord, Completed, Failed, Job, Retention
 from audio_text.domain.listing import JobQuery
@@ -61,6 +62,13 @@ class JobRepository(Protocol):
         first attempt. An attempt record begins, and an earlier one that never ended is marked lost; `position` is
         where it goes on.
         None: nothing to do.
+        """
+        ...
+
+    async def backlogs(self, tiers: Collection[str], *, limit: int) -> dict[str, Backlog]:
+        """What waits on each of the tiers, at most `limit` jobs, in the order of their turns, and how fast it goes.
+
+        Pending jobs that may be claimed now. A recording of unknown length counts as the last completed ones did.
         """
         ...
 

@@ -9,13 +9,14 @@ from audio_text.domain.job import MOST_METADATA, AttemptEnd, AttemptRecord, Job,
 from audio_text.domain.transcript import Segment
 from audio_text.errors import InvalidRequestError, JobNotFoundError, JobStateError
 from audio_text.ports import Again, Notes, Released
+from fakes.backlog import FakeJobBacklog
 from fakes.claims import FakeJobClaims
 from fakes.rows import RETRYABLE, UNFINISHED, end, storable_struct
 from fakes.search import FakeJobSearch
 from fakes.upkeep import FakeJobUpkeep
 
 
-class FakeJobRepository(FakeJobClaims, FakeJobSearch, FakeJobUpkeep):
+class FakeJobRepository(FakeJobClaims, FakeJobSearch, FakeJobBacklog, FakeJobUpkeep):
     """`jobs` is open to tests; while `is_down`, every method raises DatabaseUnavailableError."""
 
     async def add(self, job: Job) -> None:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from piccolo.querystring import QueryString
 
+from audio_text.adapters.job_backlog import BACKLOGS
 from audio_text.adapters.job_claims import CLAIM, COMPLETE, FAIL, RECORD, RELEASE
 from audio_text.adapters.job_search import statement_of
 from audio_text.adapters.job_table import ADD, ATTEMPTS, CANCEL, DEAD_LETTERS, GET, RETRY, SEGMENTS
@@ -46,7 +47,7 @@ SELECT id, number, number, 'w', now(), 0 FROM transcription_job, generate_series
 """
 """5,000 jobs that are over and 10,000 that wait."""
 
-SOME_MAY_BE_SORTED = {CLAIM, SEGMENTS, ATTEMPTS, END_EXHAUSTED, DELETE_EXPIRED}
+SOME_MAY_BE_SORTED = {BACKLOGS, CLAIM, SEGMENTS, ATTEMPTS, END_EXHAUSTED, DELETE_EXPIRED}
 """The oldest of each owner, the few of one job, or the few that are due."""
 
 
@@ -66,6 +67,8 @@ async def backlog(postgres_server: PostgresServer, migrated_database: str) -> As
     [
         pytest.param(CLAIM, "'audio_small', 'audio_small', 'w', 60", "transcription_job_turn", id="claim"),
         pytest.param(CLAIM, "'audio_small', 'audio_small', 'w', 60", "transcription_job_share", id="claim's share"),
+        pytest.param(BACKLOGS, "'[\"audio_small\"]', 10000", "transcription_job_turn", id="backlog"),
+        pytest.param(BACKLOGS, "'[\"audio_small\"]', 10000", "transcription_job_speed", id="speed"),
         pytest.param(GET, "'x'", "transcription_job_pkey", id="get"),
         pytest.param(SEGMENTS, "'x', 0, NULL", "transcription_segment_position", id="segments"),
         pytest.param(ATTEMPTS, "'x'", "transcription_attempt_claim", id="attempts"),

@@ -39,7 +39,9 @@ async def test_a_client_is_greeted_and_told_the_state_at_once(server: ApiProcess
     assert greeting["type"] == "connected"
     assert greeting.keys() == {"type", "job_id", "connection_id", "message", "timestamp"}
     assert greeting["job_id"] == job.id
-    assert state.keys() == {"type", "job_id", "status", "progress", "message", "event_id", "segments"}
+    told = {"type", "job_id", "status", "progress", "message", "event_id", "segments", "queue_position", "eta_seconds"}
+    assert state.keys() == told
+    assert (state["queue_position"], state["eta_seconds"]) == (0, None)
     assert (state["type"], state["status"], state["progress"], state["segments"]) == ("job_update", "pending", 0, [])
 
 

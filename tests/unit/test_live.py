@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from audio_text.domain.events import JobUpdate
-from audio_text.domain.job import Completed, JobStatus
+from audio_text.domain.job import AttemptEnd, Completed, JobStatus
 from audio_text.domain.transcript import Segment
 from audio_text.errors import EventsUnavailableError, JobNotFoundError
-from audio_text.ports import Claim
+from audio_text.ports import Claim, Released
+from audio_text.services.backlog import BacklogService
 from audio_text.services.live import LiveService, LiveUpdate
 from factories import make_chunk, make_job, make_segment
 from fakes.events import FakeEventStream
@@ -284,3 +285,84 @@ async def test_live_events_being_away_is_said_so() -> None:
     async with world.following() as follower:
         with pytest.raises(EventsUnavailableError):
             await follower.next()
+
+
+class Queue:
+    """A world in which a job waits behind another one."""
+
+    def __init__(self) -> None:
+        self.world = World()
+        backlog = BacklogService(self.world.jobs, refresh_seconds=0.02)
+        self.world.live = LiveService(jobs=self.world.jobs, events=self.world.events, backlog=backlog)
+
+    async def start(self) -> tuple[str, str]:
+        first, second = make_job(), make_job()
+        for job in (first, second):
+            await self.world.jobs.add(job)
+        self.world.claim = Claim(second.id, 1)
+        return first.id, second.id
+
+
+def positions(updates: list[LiveUpdate]) -> list[int | None]:
+    return [update.place and update.place.position for update in updates]
+
+
+async def test_a_job_that_waits_is_told_its_place_and_each_change_of_it() -> None:
+    queue = Queue()
+    first, _ = await queue.start()
+
+    async with queue.world.following() as follower:
+        told = [await follower.next()]
+        await queue.world.jobs.cancel(first)
+        told.append(await follower.next())
+        await queue.world.jobs.cancel(queue.world.claim.job_id)
+        await queue.world.publish(JobStatus.cancelled, progress=0.0)
+        told += await follower.rest()
+
+    assert [update.update.status for update in told if update] == ["pending", "pending", "cancelled"]
+    assert positions([update for update in told if update]) == [1, 0, None]
+
+
+async def test_a_place_that_does_not_change_is_not_told_again() -> None:
+    queue = Queue()
+    await queue.start()
+
+    async with queue.world.following(idle_seconds=0.1) as follower:
+        assert await follower.next() is not None
+        assert await follower.next() is None
+
+
+async def test_a_job_that_is_given_back_is_told_its_place_again() -> None:
+    queue = Queue()
+    await queue.start()
+    job = await queue.world.jobs.get(queue.world.claim.job_id)
+
+    async with queue.world.following() as follower:
+        await follower.next()
+        queue.world.jobs.take(job, owner="w", lease_seconds=60)
+        await queue.world.publish(JobStatus.processing, progress=0.0, claims=1)
+        assert positions([update] if (update := await follower.next()) else []) == [None]
+        await queue.world.jobs.release(Claim(job.id, 1), delay_seconds=0.0, reason=Released(end=AttemptEnd.handed_back))
+        await queue.world.publish(JobStatus.pending, progress=0.0, claims=1)
+        given_back = await follower.next()
+
+    assert given_back is not None
+    assert (given_back.update.status, positions([given_back])) == (JobStatus.pending, [1])
+
+
+async def test_a_database_that_is_away_for_a_moment_costs_a_waiting_job_only_its_place() -> None:
+    queue = Queue()
+    first, _ = await queue.start()
+
+    async with queue.world.following() as follower:
+        await follower.next()
+        async with asyncio.TaskGroup() as group:
+            moved = group.create_task(follower.next())
+            queue.world.jobs.is_down = True
+            await asyncio.sleep(0.1)
+            queue.world.jobs.is_down = False
+            await queue.world.jobs.cancel(first)
+
+    update = moved.result()
+    assert update is not None
+    assert positions([update]) == [0]

@@ -7,6 +7,7 @@ from typing import Annotated, Self
 import msgspec
 from msgspec import Meta
 
+from audio_text.domain.backlog import QueuePlace
 from audio_text.domain.job import AttemptEnd, AttemptRecord, Job, JobStatus, Priority
 from audio_text.domain.options import TranscriptionOptions
 from audio_text.errors import InvalidRequestError, JobNotFoundError
@@ -140,12 +141,28 @@ class JobView(msgspec.Struct, frozen=True, kw_only=True):
         Meta(description="The arithmetic it was really transcribed with.", examples=["int8_float32"]),
     ]
     request_id: Annotated[str | None, Meta(description="X-Request-ID of the submission.", examples=["b1946ac9"])]
+    queue_position: Annotated[
+        int | None,
+        Meta(
+            description="How many jobs will be begun before it, where it is read while it waits for a worker.",
+            examples=[3],
+        ),
+    ]
+    eta_seconds: Annotated[
+        float | None,
+        Meta(
+            description="Seconds until it will be begun, estimated from the audio ahead of it and the speed of the "
+            "last jobs; null while nobody is at work on its tier.",
+            examples=[41.5],
+        ),
+    ]
 
     @classmethod
-    def of(cls, job: Job) -> "JobView":
-        """Show a job as clients see it."""
+    def of(cls, job: Job, place: QueuePlace | None = None) -> "JobView":
+        """Show a job as clients see it, and its place in the queue where that is known."""
         same = {name: getattr(job, name) for name in cls.__struct_fields__ if name in Job.__struct_fields__}
-        return cls(**same, expires_in=job.expires_in_seconds)
+        position, eta_seconds = (place.position, place.eta_seconds) if place else (None, None)
+        return cls(**same, expires_in=job.expires_in_seconds, queue_position=position, eta_seconds=eta_seconds)
 
 
 class AttemptView(msgspec.Struct, frozen=True, kw_only=True):

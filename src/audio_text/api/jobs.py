@@ -89,8 +89,9 @@ async def transcribe(
     tags=["jobs"],
 )
 async def read_job(job_id: JobId, services: GivenServices) -> JobView:
-    """Read one job, with its text once it is completed."""
-    return JobView.of(await services.lifecycle.get(checked_job_id(job_id)))
+    """Read one job: while it waits, with its place in the queue; once it is completed, with its text."""
+    job = await services.lifecycle.get(checked_job_id(job_id))
+    return JobView.of(job, await services.backlog.place(job))
 
 
 @get(

@@ -75,6 +75,12 @@ class JobUpdateMessage(Message, frozen=True, kw_only=True, tag="job_update"):
         str, Meta(description="Pass it as `last_event_id` when you come back.", examples=["1767268800000-0"])
     ]
     segments: Annotated[tuple[SegmentView, ...], Meta(description="Segments that are new to this connection.")]
+    queue_position: Annotated[
+        int | UnsetType | None, Meta(description="Pending: how many jobs will be begun before it.", examples=[3])
+    ] = UNSET
+    eta_seconds: Annotated[
+        float | UnsetType | None, Meta(description="Pending: seconds until it will be begun, roughly.", examples=[41.5])
+    ] = UNSET
     result: Annotated[str | UnsetType | None, Meta(description="Completed: the transcript.")] = UNSET
     language: Annotated[str | UnsetType | None, Meta(description="Completed: what was spoken.")] = UNSET
     language_probability: Annotated[float | UnsetType | None, Meta(description="Completed: how sure that is.")] = UNSET
@@ -94,6 +100,9 @@ class JobUpdateMessage(Message, frozen=True, kw_only=True, tag="job_update"):
             event_id=told.event_id,
             segments=msgspec.convert(update.segments, tuple[SegmentView, ...], from_attributes=True),
         )
+        if update.status is JobStatus.pending:
+            position, eta_seconds = (told.place.position, told.place.eta_seconds) if told.place else (None, None)
+            return msgspec.structs.replace(message, queue_position=position, eta_seconds=eta_seconds)
         if told.job is None or not update.status.is_terminal:
             return message
         return msgspec.structs.replace(message, **_ending(told.job))

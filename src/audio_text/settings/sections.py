@@ -115,6 +115,7 @@ class EventSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     follower_buffer: Positive
     ping_seconds: Seconds
     send_timeout_seconds: Seconds
+    position_seconds: Seconds
     jobs_per_connection: Positive
 
 

@@ -1,0 +1,85 @@
+"""Use case: tell those who wait how many are ahead of them, and how long it may take."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from audio_text.domain.backlog import Backlog, QueuePlace
+from audio_text.domain.job import Job, JobStatus, Priority
+from audio_text.ports import JobRepository
+
+LIMIT = 10_000
+"""Most waiting jobs of a tier that are looked at; those behind them are told nothing."""
+
+
+class BacklogService:
+    """The places of pending jobs in the queues of their tiers.
+
+    A tier is looked at at most once every `refresh_seconds`, however many ask, and they ask one at a time.
+    """
+
+    def __init__(self, jobs: JobRepository, *, refresh_seconds: float) -> None:
+        self._jobs = jobs
+        self.refresh_seconds = refresh_seconds
+        self._views: dict[str, _View] = {}
+        self._looking = asyncio.Lock()
+
+    async def place(self, job: Job) -> QueuePlace | None:
+        """The job's place, as `places` gives it."""
+        return (await self.places([job])).get(job.id)
+
+    async def places(self, jobs: Sequence[Job]) -> dict[str, QueuePlace]:
+        """The places of those of the jobs that wait for a worker, by id; one statement at most.
+
+        Raises DatabaseUnavailableError.
+        """
+        waiting = [job for job in jobs if job.status is JobStatus.pending]
+        views = await self._look({job.tier for job in waiting})
+        return {job.id: place for job in waiting if (place := views[job.tier].place(job)) is not None}
+
+    async def _look(self, tiers: set[str]) -> "dict[str, _View]":
+        if self._stale(tiers):
+            async with self._looking:
+                # Whoever was here before may have looked at some of them.
+                if stale := self._stale(tiers):
+                    began_at, now = time.monotonic(), datetime.now(UTC)
+                    backlogs = await self._jobs.backlogs(stale, limit=LIMIT)
+                    self._views |= {tier: _View(backlogs[tier], began_at=began_at, date=now) for tier in stale}
+        return self._views
+
+    def _stale(self, tiers: set[str]) -> list[str]:
+        oldest = time.monotonic() - self.refresh_seconds
+        return sorted(tier for tier in tiers if tier not in self._views or self._views[tier].began_at < oldest)
+
+
+class _View:
+    """A backlog, with the place of every job in it."""
+
+    def __init__(self, backlog: Backlog, *, began_at: float, date: datetime) -> None:
+        self.began_at = began_at
+        self._date = date
+        self._backlog = backlog
+        self._places: dict[str, tuple[int, float]] = {}
+        self._ends: dict[Priority, tuple[int, float]] = {}
+        ahead = 0.0
+        for number, job in enumerate(backlog.waiting):
+            self._places[job.job_id] = number, ahead
+            ahead += job.seconds
+            self._ends[job.priority] = number + 1, ahead
+        for higher, lower in ((Priority.high, Priority.normal), (Priority.normal, Priority.low)):
+            self._ends.setdefault(lower, self._ends.get(higher, (0, 0.0)))
+
+    def place(self, job: Job) -> QueuePlace | None:
+        """Where the job stands; what came after the look stands behind its class. None: it does not wait for a turn."""
+        found = self._places.get(job.id)
+        if found is None and self._is_newer(job):
+            found = self._ends.get(job.priority, (0, 0.0))
+        if found is None:
+            return None
+        position, seconds = found
+        return QueuePlace(position=position, eta_seconds=self._backlog.eta_seconds(seconds))
+
+    def _is_newer(self, job: Job) -> bool:
+        is_put_off = job.available_at is not None and job.available_at > datetime.now(UTC)
+        return job.update_date > self._date and not is_put_off and len(self._places) < LIMIT
