@@ -1,7 +1,6 @@
 """`audio-text transcribe` and the README's steps by hand, against the whole service."""
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -14,8 +13,8 @@ import pytest
 
 from audio_text.local.process import free_port
 from audio_text.settings import resource
+from services.documents import blocks, run
 from services.folders import open_folder
-from services.programs import require
 from services.up import Up, clean_environment, running
 
 ROOT = Path(__file__).parents[2]
@@ -90,24 +89,12 @@ def test_a_model_that_the_service_does_not_list_is_refused_in_its_words(up: Up, 
 
 
 def test_the_steps_of_the_readme_work_as_they_stand_there(up: Up) -> None:
-    require("curl")
-    found = re.search(r"<!-- tests/e2e.+?-->\n```sh\n(.+?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    assert found
+    (block,) = (block for block in blocks(ROOT / "README.md") if block.heading == "The same by hand")
     port = up.url.rpartition(":")[2]
-    script = found[1].replace("3203", port).replace(".venv/bin/", f"{Path(sys.executable).parent}/")
+    code = block.code.replace("3203", port).replace(".venv/bin/", f"{Path(sys.executable).parent}/")
 
-    with subprocess.Popen(
-        ["bash", "-euo", "pipefail", "-c", script],
-        cwd=ROOT,
-        env=clean_environment(no_proxy="127.0.0.1"),
-        stdin=subprocess.PIPE,  # left open: the WebSocket client leaves when its input ends
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    ) as process:
-        assert process.stdout is not None
-        output = process.stdout.read()
-    assert process.returncode == 0, output
-    assert word_error_rate(output.strip().rsplit(os.linesep, maxsplit=1)[-1]) < 0.2
+    output = run(block._replace(code=code), folder=ROOT, environment={})
+
+    assert word_error_rate(output.strip().splitlines()[-1]) < 0.2
     assert '"type":"connected"' in output
     assert "Connection closed: 1000" in output
