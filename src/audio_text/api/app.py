@@ -13,6 +13,7 @@ from litestar.datastructures import State
 from litestar.types import ControllerRouterHandler
 
 from audio_text.api import audio, dead_letters, docs, events, health, job_list, jobs, openai, problems, transcripts, websocket
+from audio_text.api.allowed import allowed
 from audio_text.api.decoding import JsonRequest, refuse_broken_query
 from audio_text.api.dependencies import PROVIDERS
 from audio_text.api.openai import refusals
@@ -42,7 +43,7 @@ def create_app(settings: Settings, *, open_services: OpenServices = open_api_ser
     routes = partial(_routes, settings)
     app = Litestar(
         [*routes(), *(docs.routes(routes, version("audio-text")) if settings.api.docs else [])],
-        before_request=refuse_broken_query,
+        before_request=_before_request,
         cors_config=CORSConfig(
             allow_origins=list(settings.api.cors_origins),
             expose_headers=["ETag", "Link", "Location", "Retry-After", "Transcript-Status", HEADER],
@@ -88,6 +89,11 @@ def _routes(settings: Settings) -> list[ControllerRouterHandler]:
         Router("/api/v1", route_handlers=resources),
         Router("/v1", route_handlers=openai.ROUTES),
     ]
+
+
+async def _before_request(request: Request[Any, Any, Any]) -> Response[None] | None:
+    refuse_broken_query(request)
+    return allowed(request)
 
 
 def _render(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:

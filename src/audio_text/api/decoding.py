@@ -20,7 +20,7 @@ class JsonRequest(Request[Any, Any, Any]):
             raise ClientException("the body is nested too deeply") from error
 
 
-async def refuse_broken_query(request: Request[Any, Any, Any]) -> None:
+def refuse_broken_query(request: Request[Any, Any, Any]) -> None:
     """Raise ClientException for a query that is not UTF-8: a name in it would silently become another one."""
     try:
         unquote_to_bytes(request.scope["query_string"]).decode()
