@@ -21,7 +21,7 @@ from audio_text.api.jobs import JobId
 from audio_text.api.messages import ErrorMessage, JobUpdateMessage
 from audio_text.api.presence import unless
 from audio_text.api.problems import RETRY_AFTER_SECONDS, documented
-from audio_text.api.sse import MEDIA_TYPE, PING, EventSource, Outlet, event, retry
+from audio_text.api.sse import PING, EventSource, Outlet, described_stream, event, retry
 from audio_text.errors import (
     DatabaseUnavailableError,
     EventsUnavailableError,
@@ -225,19 +225,9 @@ def _digest(jobs: Sequence[str]) -> str:
     return blake2b("\n".join(jobs).encode(errors="replace"), digest_size=4).hexdigest()
 
 
-_EVENT = """\
-id: 1767268800000-3
-data: {"type":"job_update","job_id":"3f0c3f4e-7d0b-4c56-8d3b-2a5f6f9f2b11","status":"processing","progress":42.5,\
-"message":"Transcribing: 42 % done.","event_id":"1767268800000-3","segments":[]}
-
+_DATA = """\
+{"type":"job_update","job_id":"3f0c3f4e-7d0b-4c56-8d3b-2a5f6f9f2b11","status":"processing","progress":42.5,\
+"message":"Transcribing: 42 % done.","event_id":"1767268800000-3","segments":[]}\
 """
-CONTENT: dict[str, Any] = {
-    MEDIA_TYPE: {
-        "schema": {
-            "type": "string",
-            "description": "Events whose `data` is a JobUpdateMessage or an ErrorMessage, and comments in between.",
-        },
-        "examples": {"update": {"value": _EVENT}},
-    }
-}
+CONTENT = described_stream("JobUpdateMessage", "ErrorMessage", example={"id": "1767268800000-3", "data": _DATA})
 """The answer's body in the OpenAPI document."""

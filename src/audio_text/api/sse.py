@@ -38,6 +38,24 @@ def retry(seconds: float) -> bytes:
     return b"retry: %d\n\n" % round(seconds * 1_000)
 
 
+def described_stream(*messages: str, example: dict[str, str]) -> dict[str, Any]:
+    """Describe a stream for OpenAPI 3.1, where the schema is that of one event; `messages` are names of schemas."""
+    data = {
+        "type": "string",
+        "description": f"JSON: {' or '.join(messages)}.",
+        "contentMediaType": "application/json",
+        "contentSchema": {"anyOf": [{"$ref": f"#/components/schemas/{name}"} for name in messages]},
+    }
+    event_id = {"type": "string", "description": "What a client that comes back sends as Last-Event-ID."}
+    schema = {
+        "type": "object",
+        "description": "One of the events; comments come in between.",
+        "properties": {"data": data} | ({"id": event_id} if "id" in example else {}),
+        "required": ["data"],
+    }
+    return {MEDIA_TYPE: {"schema": schema, "examples": {"event": {"value": example}}}}
+
+
 class Outlet:
     """Where the pieces of an answer go; the first one begins it, with status and headers."""
 

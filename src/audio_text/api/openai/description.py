@@ -3,6 +3,7 @@
 from typing import Any
 
 from audio_text.api.openai import fields, models, refusals, replies
+from audio_text.api.sse import described_stream
 
 MODULES = (fields, models, refusals, replies)
 """Whose Structs are schemas."""
@@ -14,13 +15,12 @@ _FILE = {
 }
 _FORMS = {"/v1/audio/transcriptions": "TranscriptionForm", "/v1/audio/translations": "TranslationForm"}
 _TEXT = {"schema": {"type": "string"}}
-_DELTAS = {
-    "schema": {
-        "type": "string",
-        "description": "With `stream`: events whose `data` is a TextDelta, of the last a TextDone or ErrorAnswer.",
-        "examples": ['data: {"type":"transcript.text.delta","delta":"Good morning."}\n\n'],
-    }
-}
+_DELTAS = described_stream(
+    "TextDelta",
+    "TextDone",
+    "ErrorAnswer",
+    example={"data": '{"type":"transcript.text.delta","delta":"Good morning."}'},
+)
 
 
 def complete(document: dict[str, Any]) -> None:
@@ -41,4 +41,4 @@ def _answers(*, is_streamed: bool) -> dict[str, Any]:
     names = ("Transcription", "VerboseTranscription")
     json = {"schema": {"anyOf": [{"$ref": f"#/components/schemas/{name}"} for name in names]}}
     answers = {"application/json": json, "text/plain": _TEXT}
-    return answers | ({"text/event-stream": _DELTAS} if is_streamed else {})
+    return answers | (_DELTAS if is_streamed else {})
