@@ -9,7 +9,11 @@ from audio_text.domain.options import FALLBACK_TEMPERATURES, ChannelName, Channe
 from audio_text.errors import InvalidRequestError
 
 Temperature = Annotated[float, Meta(ge=0, le=1)]
-Prompt = Annotated[str, Meta(max_length=4_000)]
+NO_NUL = {"pattern": "^[^\\x00]*$"}
+"""The schema of a text that the database can store; it is `refuse_nul` that looks, and says it in words."""
+
+Prompt = Annotated[str, Meta(max_length=4_000, extra_json_schema=NO_NUL)]
+Name = Annotated[str, Meta(extra_json_schema=NO_NUL)]
 
 
 class VadChoice(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -39,8 +43,8 @@ class VadChoice(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 class Choices(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A model and options. Whatever is left out or null is not chosen."""
 
-    model: Annotated[str | None, Meta(description="The model, one of the service's list.", examples=["base"])] = None
-    mode: Annotated[str | None, Meta(description="Older name of `model`.", examples=["base"])] = None
+    model: Annotated[Name | None, Meta(description="The model, one of the service's list.", examples=["base"])] = None
+    mode: Annotated[Name | None, Meta(description="Older name of `model`.", examples=["base"])] = None
     language: Annotated[
         Annotated[str, Meta(pattern="^[a-z]{2,3}$")] | None,
         Meta(description="Language that is spoken, as a lower-case code; detected by default.", examples=["en"]),

@@ -2,7 +2,7 @@
 
 import re
 from datetime import datetime
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 import msgspec
 from msgspec import Meta
@@ -16,7 +16,14 @@ from audio_text.ports import UploadTarget
 LONGEST_NAME = 255
 
 _NOT_IN_A_NAME = re.compile(r"[\x00-\x1f\x7f/\\]")
-_MEDIA_TYPE = re.compile(r"[\x20-\x7e]{0,255}")
+NAME: dict[str, Any] = {
+    "minLength": 1,
+    "maxLength": LONGEST_NAME,
+    "pattern": r"^[^\x00-\x1f\x7f/\\]*[^\s\x00-\x1f\x7f/\\][^\x00-\x1f\x7f/\\]*$",
+}
+"""The schema of a file's name. It is `check_name` that looks, and says what is wrong in words."""
+
+MEDIA_TYPE = r"^[\x20-\x7e]{0,255}$"
 # Plain on purpose: the mail server is the judge, this only stops what is no address at all.
 _ATOM = r"[^\s@<>(),;:\"\[\]\\.\x00-\x1f\x7f]+"
 _ADDRESS = re.compile(rf"{_ATOM}(\.{_ATOM})*@{_ATOM}(\.{_ATOM})+")
@@ -28,16 +35,24 @@ class UploadRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """A file that a client wants to upload."""
 
     filename: Annotated[
-        str, Meta(description="The file's name; its extension decides whether it is accepted.", examples=["talk.m4a"])
+        str,
+        Meta(
+            description="The file's name; its extension decides whether it is accepted.",
+            examples=["talk.m4a"],
+            extra_json_schema=NAME,
+        ),
     ]
     content_type: Annotated[
-        str | None,
+        Annotated[str, Meta(extra_json_schema={"pattern": MEDIA_TYPE})] | None,
         Meta(
             description="What the PUT will send as Content-Type, as the browser says it; empty when it does not know.",
             examples=["audio/mp4"],
         ),
     ] = None
-    file_size: Annotated[int, Meta(ge=0, description="Exact size of the file in bytes.", examples=[1_048_576])]
+    file_size: Annotated[
+        int,
+        Meta(description="Exact size of the file in bytes.", examples=[1_048_576], extra_json_schema={"minimum": 1}),
+    ]
     sha256: Annotated[
         Annotated[str, Meta(pattern="^[0-9A-Fa-f]{64}$", max_length=64)] | None,
         Meta(
@@ -49,7 +64,7 @@ class UploadRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     def __post_init__(self) -> None:
         check_name(self.filename)
-        if self.content_type and not _MEDIA_TYPE.fullmatch(self.content_type):
+        if self.content_type and not re.fullmatch(MEDIA_TYPE, self.content_type):
             raise InvalidRequestError("`content_type` is not a media type such as audio/mpeg.")
         if self.file_size < 0:
             raise InvalidRequestError("`file_size` is the size of the file in bytes and cannot be negative.")
@@ -206,7 +221,14 @@ class DeadLetterView(msgspec.Struct, frozen=True, kw_only=True):
 class EmailRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where to send a transcript."""
 
-    email: Annotated[str, Meta(description="One address.", examples=["ada@example.org"])]
+    email: Annotated[
+        str,
+        Meta(
+            description="One address.",
+            examples=["ada@example.org"],
+            extra_json_schema={"maxLength": _LONGEST_ADDRESS, "pattern": f"^{_ADDRESS.pattern}$"},
+        ),
+    ]
 
     def __post_init__(self) -> None:
         if len(self.email) > _LONGEST_ADDRESS or not _ADDRESS.fullmatch(self.email):

@@ -6,8 +6,8 @@ from typing import Annotated
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from audio_text.api.choices import Choices, refuse_nul
-from audio_text.api.dto import check_name
+from audio_text.api.choices import NO_NUL, Choices, refuse_nul
+from audio_text.api.dto import NAME, check_name
 from audio_text.domain.job import MOST_METADATA, Priority
 from audio_text.errors import InvalidRequestError
 from audio_text.ports import Notes
@@ -20,15 +20,20 @@ LONGEST_SECONDS = 2**31 - 1
 
 _NOT_IN_A_KEY = re.compile(r"[\x00-\x1f\x7f=]")
 
-Description = Annotated[str, Meta(max_length=4_000)]
-Key = Annotated[str, Meta(min_length=1, max_length=LONGEST_KEY)]
-Value = Annotated[str, Meta(max_length=LONGEST_VALUE)]
+Description = Annotated[str, Meta(max_length=4_000, extra_json_schema=NO_NUL)]
+Key = Annotated[
+    str, Meta(min_length=1, max_length=LONGEST_KEY, extra_json_schema={"pattern": r"^[^\x00-\x1f\x7f=]*$"})
+]
+Value = Annotated[str, Meta(max_length=LONGEST_VALUE, extra_json_schema=NO_NUL)]
 
 
 class TranscribeRequest(Choices, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A recording to transcribe. Whatever is left out or null keeps the service's default."""
 
-    filename: Annotated[str, Meta(description="A label for the job: the file's name.", examples=["talk.m4a"])]
+    filename: Annotated[
+        str,
+        Meta(description="A label for the job: the file's name.", examples=["talk.m4a"], extra_json_schema=NAME),
+    ]
     url: Annotated[
         str,
         Meta(

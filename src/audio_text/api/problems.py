@@ -11,6 +11,7 @@ from litestar import Request, Response
 from litestar.datastructures import ResponseHeader
 from litestar.exceptions import HTTPException
 from litestar.openapi.datastructures import ResponseSpec
+from litestar.openapi.spec import Example
 
 from audio_text.api.dto import FieldProblem, Problem
 from audio_text.api.request_log import request_id_of
@@ -74,37 +75,49 @@ def judged(request: Request[Any, Any, Any], error: Exception) -> Verdict:
 def render(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     """Answer any exception."""
     verdict = judged(request, error)
-    problem = Problem(
-        type=f"urn:audio-text:problem:{verdict.code}",
-        title=verdict.code.replace("_", " ").capitalize(),
-        status=verdict.status,
-        detail=verdict.detail,
-        code=verdict.code,
-        instance=quote(request.scope["path"]),
-        request_id=request_id_of(request.scope),
-        errors=verdict.errors,
-    )
+    problem = _problem(verdict, instance=quote(request.scope["path"]), request_id=request_id_of(request.scope))
     return Response(
         msgspec.json.encode(problem), status_code=verdict.status, media_type=MEDIA_TYPE, headers=verdict.headers
     )
 
 
-def documented(*kinds: type[AudioTextError], **others: str) -> dict[int, ResponseSpec]:
-    """Say in the OpenAPI document which errors a route answers: ours by class, others as `s404="…"`."""
-    sentences: dict[int, list[str]] = {}
+def documented(*kinds: type[AudioTextError]) -> dict[int, ResponseSpec]:
+    """Say in the OpenAPI document which errors a route answers, with an example of each."""
+    told: dict[int, list[type[AudioTextError]]] = {}
     for kind in kinds:
-        sentences.setdefault(kind.http_status, []).append(f"`{kind.code}`: {kind().detail}")
-    for status, sentence in others.items():
-        sentences.setdefault(int(status.removeprefix("s")), []).append(sentence)
+        told.setdefault(kind.http_status, []).append(kind)
     return {
-        status: ResponseSpec(Problem, description="\n\n".join(lines), media_type=MEDIA_TYPE, generate_examples=False)
-        for status, lines in sorted(sentences.items())
+        status: ResponseSpec(
+            Problem,
+            description="\n\n".join(f"`{kind.code}`: {kind().detail}" for kind in same),
+            media_type=MEDIA_TYPE,
+            examples=[Example(id=kind.code, summary=kind().detail, value=_example(kind)) for kind in same],
+        )
+        for status, same in sorted(told.items())
     }
 
 
 def documented_header(name: str, description: str) -> ResponseHeader:
     """Say in the OpenAPI document that a response has this header; the route itself sets it."""
     return ResponseHeader(name=name, value="", description=description, documentation_only=True)
+
+
+def _problem(verdict: Verdict, *, instance: str, request_id: str) -> Problem:
+    return Problem(
+        type=f"urn:audio-text:problem:{verdict.code}",
+        title=verdict.code.replace("_", " ").capitalize(),
+        status=verdict.status,
+        detail=verdict.detail,
+        code=verdict.code,
+        instance=instance,
+        request_id=request_id,
+        errors=verdict.errors,
+    )
+
+
+def _example(kind: type[AudioTextError]) -> object:
+    verdict = Verdict(status=int(kind.http_status), code=kind.code, detail=kind().detail)
+    return msgspec.to_builtins(_problem(verdict, instance="/api/v1/job/transcribe", request_id="b1946ac9"))
 
 
 def _code(status: int) -> str:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, NamedTuple
 import msgspec
 from litestar import Request, Response
 from litestar.openapi.datastructures import ResponseSpec
+from litestar.openapi.spec import Example
 from msgspec import Meta
 
 from audio_text.api.problems import Verdict, judged
@@ -86,13 +87,20 @@ def told_of(job: Job) -> Told:
 
 def refused(*kinds: type[AudioTextError]) -> dict[int, ResponseSpec]:
     """Say in the OpenAPI document which errors a route answers."""
-    sentences: dict[int, list[str]] = {}
+    told: dict[int, list[ErrorAnswer]] = {}
     for kind in kinds:
-        told = _told(Verdict(status=kind.http_status, code=kind.code, detail=kind().detail), kind)
-        sentences.setdefault(told.status, []).append(f"`{told.answer.error.code}`: {told.answer.error.message}")
+        status, answer, _ = _told(Verdict(status=kind.http_status, code=kind.code, detail=kind().detail), kind)
+        told.setdefault(status, []).append(answer)
     return {
-        status: ResponseSpec(ErrorAnswer, description="\n\n".join(lines), generate_examples=False)
-        for status, lines in sorted(sentences.items())
+        status: ResponseSpec(
+            ErrorAnswer,
+            description="\n\n".join(f"`{answer.error.code}`: {answer.error.message}" for answer in answers),
+            examples=[
+                Example(id=answer.error.code, summary=answer.error.message, value=msgspec.to_builtins(answer))
+                for answer in answers
+            ],
+        )
+        for status, answers in sorted(told.items())
     }
 
 
