@@ -8,7 +8,7 @@ from litestar.openapi.spec import Example
 from litestar.params import JSONBody, PathParameter, QueryParameter
 
 from audio_text.api.dependencies import GivenServices
-from audio_text.api.dto import UploadAnswer, UploadRequest
+from audio_text.api.dto import MEDIA_TYPE, NAME, UploadAnswer, UploadRequest
 from audio_text.api.problems import documented
 from audio_text.errors import (
     ChecksumMismatchError,
@@ -58,12 +58,24 @@ async def presign(data: JSONBody[UploadRequest], services: GivenServices) -> Upl
 async def presign_by_query(
     *,
     services: GivenServices,
-    filename: Annotated[str, QueryParameter(description="The file's name.", examples=[Example(value="talk.m4a")])],
+    filename: Annotated[
+        str, QueryParameter(description="The file's name.", examples=[Example(value="talk.m4a")], schema_extra=NAME)
+    ],
     file_size: Annotated[
-        int, QueryParameter(ge=0, description="Exact size of the file in bytes.", examples=[Example(value=1_048_576)])
+        int,
+        QueryParameter(
+            description="Exact size of the file in bytes.",
+            examples=[Example(value=1_048_576)],
+            schema_extra={"minimum": 1},
+        ),
     ],
     content_type: Annotated[
-        str | None, QueryParameter(description="Its type; empty when not known.", examples=[Example(value="video/mp4")])
+        str | None,
+        QueryParameter(
+            description="Its type; empty when not known.",
+            examples=[Example(value="video/mp4")],
+            schema_extra={"pattern": MEDIA_TYPE},
+        ),
     ] = None,
 ) -> UploadAnswer:
     """Do the same as POST /audio/presigned-url, from query parameters."""
