@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from audio_text.domain.languages import language_code
-from audio_text.domain.options import FALLBACK_TEMPERATURES, Task
+from audio_text.domain.options import FALLBACK_TEMPERATURES, ChannelName, Channels, Task
 from audio_text.errors import InvalidFieldError
 
 ResponseFormat = Literal["json", "text", "srt", "verbose_json", "vtt", "diarized_json"]
@@ -16,9 +16,13 @@ Granularity = Literal["word", "segment"]
 Name = Annotated[str, Meta(min_length=1, max_length=256)]
 
 LONGEST_HOTWORDS = 4_000
-LISTS = frozenset({"languages", "keywords", "include", "timestamp_granularities"})
+LISTS = frozenset({"languages", "keywords", "include", "timestamp_granularities", "channel_names"})
 SPEAKERS = frozenset({"known_speaker_names", "known_speaker_references"})
-CHOICES = {"response_format": get_args(ResponseFormat), "timestamp_granularities": get_args(Granularity)}
+CHOICES = {
+    "response_format": get_args(ResponseFormat),
+    "timestamp_granularities": get_args(Granularity),
+    "channels": [kind.value for kind in Channels],
+}
 
 _BRACKETS = re.compile(r"(?P<name>[^\[\]]+)\[(?P<key>[^\[\]]*)\]")
 _AT = re.compile(r"(?P<what>.*) - at `\$\.(?P<field>\w+)[^`]*`", re.DOTALL)
@@ -103,6 +107,14 @@ class TranscriptionForm(TranslationForm, frozen=True, kw_only=True):
         Literal["auto"] | ServerVad | None,
         Meta(description="How speech is told from silence; also as `chunking_strategy[type]`…", examples=["auto"]),
     ] = None
+    channels: Annotated[
+        Channels | None,
+        Meta(description="Not OpenAI's: `separate` transcribes each channel by itself.", examples=["separate"]),
+    ] = None
+    channel_names: Annotated[
+        tuple[ChannelName, ...],
+        Meta(max_length=32, description="Not OpenAI's: labels of the channels.", examples=[["Agent", "Customer"]]),
+    ] = ()
     include: Annotated[tuple[str, ...], Meta(description="Refused: there are no logprobs here.", examples=[[]])] = ()
 
     @property
@@ -127,6 +139,10 @@ class TranscriptionForm(TranslationForm, frozen=True, kw_only=True):
             chosen["word_timestamps"] = True
         if self.chunking_strategy is not None:
             chosen["vad_filter"] = True
+        if self.channels is not None:
+            chosen["channels"] = self.channels.value
+        if self.channel_names:
+            chosen["channel_names"] = self.channel_names
         if isinstance(self.chunking_strategy, ServerVad):
             chosen["vad"] = {
                 "threshold": self.chunking_strategy.threshold,

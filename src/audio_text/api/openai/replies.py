@@ -12,7 +12,7 @@ from audio_text.domain.formats import TranscriptFormat, render
 from audio_text.domain.job import Job
 from audio_text.domain.languages import NAMES
 from audio_text.domain.options import Task
-from audio_text.domain.speakers import speakers_of
+from audio_text.domain.speakers import Speakers, no_speakers, speakers_of
 from audio_text.domain.transcript import Segment, Word
 
 ENGLISH = NAMES["en"]
@@ -57,6 +57,10 @@ class VerboseSegment(msgspec.Struct, frozen=True, kw_only=True):
     avg_logprob: Annotated[float, Meta(description="Mean log probability of its tokens.", examples=[-0.21])]
     compression_ratio: Annotated[float, Meta(description="High means repetitive text.", examples=[1.1])]
     no_speech_prob: Annotated[float, Meta(description="How likely nobody speaks, 0-1.", examples=[0.01])]
+    speaker: Annotated[
+        str | UnsetType,
+        Meta(description="The channel's name, if they were transcribed separately.", examples=["Agent"]),
+    ] = UNSET
 
 
 class VerboseTranscription(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,18 +107,25 @@ def reply(form: TranslationForm, job: Job, segments: list[Segment]) -> Response[
 
 def _verbose(form: TranslationForm, job: Job, segments: list[Segment]) -> VerboseTranscription:
     is_translated = job.options.task is Task.translate
+    speakers = speakers_of(job.options) or no_speakers
     words = tuple(_word(word) for segment in segments for word in segment.words or ())
     return VerboseTranscription(
         task=job.options.task.value,
         language=ENGLISH if is_translated else NAMES.get(job.language or "", job.language or UNKNOWN),
         duration=job.duration or 0.0,
         text=job.result_text or "",
-        segments=msgspec.convert(segments, tuple[VerboseSegment, ...], from_attributes=True)
+        segments=tuple(_segment(segment, speakers) for segment in segments)
         if "segment" in form.granularities
         else UNSET,
         words=words if "word" in form.granularities else UNSET,
         usage=_usage(job),
     )
+
+
+def _segment(segment: Segment, speakers: Speakers) -> VerboseSegment:
+    view = msgspec.convert(segment, VerboseSegment, from_attributes=True)
+    speaker = speakers(segment)
+    return view if speaker is None else msgspec.structs.replace(view, speaker=speaker)
 
 
 def _word(word: Word) -> VerboseWord:
