@@ -12,7 +12,20 @@ from litestar.config.cors import CORSConfig
 from litestar.datastructures import State
 from litestar.types import ControllerRouterHandler
 
-from audio_text.api import audio, dead_letters, docs, events, health, job_list, jobs, openai, problems, transcripts, websocket
+from audio_text.api import (
+    audio,
+    dead_letters,
+    docs,
+    events,
+    health,
+    job_list,
+    jobs,
+    openai,
+    problems,
+    transcripts,
+    uploads,
+    websocket,
+)
 from audio_text.api.allowed import allowed
 from audio_text.api.decoding import JsonRequest, refuse_broken_query
 from audio_text.api.dependencies import PROVIDERS
@@ -73,8 +86,8 @@ def _routes(settings: Settings) -> list[ControllerRouterHandler]:
         jobs.mail_transcript,
         jobs.cancel_job,
         jobs.retry_job,
-        jobs.delete_job,
         jobs.annotate_job,
+        jobs.delete_job,
         jobs.read_attempts,
         dead_letters.router,
         transcripts.read_transcript,

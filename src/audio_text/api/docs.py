@@ -15,7 +15,7 @@ from litestar.openapi.spec import Components, License, Tag
 from litestar.params import FromPath
 from litestar.types import ControllerRouterHandler
 
-from audio_text.api import choices, dto, events, messages, transcript_views, upload_views
+from audio_text.api import choices, dto, events, job_requests, messages, transcript_views, upload_views
 from audio_text.api.dependencies import PROVIDERS
 from audio_text.api.openai import description
 from audio_text.api.operator import SECURITY, SECURITY_SCHEME
@@ -153,7 +153,7 @@ def _document(handlers: Sequence[ControllerRouterHandler], version: str) -> dict
 def _schemas() -> dict[str, Any]:
     types = [
         kind
-        for module in (*description.MODULES, choices, dto, messages, transcript_views, upload_views)
+        for module in (*description.MODULES, choices, dto, job_requests, messages, transcript_views, upload_views)
         for kind in vars(module).values()
         if isinstance(kind, type) and issubclass(kind, msgspec.Struct) and kind.__module__ == module.__name__
     ]
