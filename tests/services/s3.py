@@ -45,8 +45,7 @@ crash_dir = {folder}/crash
 mon_data = {folder}/mon
 osd_data = {folder}/osd
 rgw_data = {folder}/rgw
-osd_objectstore = memstore
-memstore_device_bytes = 4294967296
+{device}
 osd_pool_default_size = 1
 osd_pool_default_min_size = 1
 osd_pool_default_pg_num = 1
@@ -80,6 +79,16 @@ rgw_enable_lc_threads = false
 """
 
 
+MEMORY = """\
+osd_objectstore = memstore
+memstore_device_bytes = 4294967296"""
+
+DISK = """\
+osd_objectstore = bluestore
+bluestore_block_size = {size_bytes}
+osd_memory_target = 1073741824"""
+
+
 class Daemon:
     """One of Ceph's programs; `is_ready` asks whether it answers."""
 
@@ -109,15 +118,20 @@ class Gateway(Daemon):
 
 
 class Cluster:
-    """The configuration of a throw-away cluster in `folder`."""
+    """The configuration of a throw-away cluster in `folder`: in memory, or with so many bytes of disk."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, disk_bytes: int = 0) -> None:
         self.folder = folder
         self.fsid = str(uuid4())
         self.mon_port, self.rgw_port = free_port(), free_port()
         self.endpoint = f"http://{LOOPBACK}:{self.rgw_port}"
         text = CONFIGURATION.format(
-            fsid=self.fsid, host=LOOPBACK, mon_port=self.mon_port, rgw_port=self.rgw_port, folder=folder
+            fsid=self.fsid,
+            host=LOOPBACK,
+            mon_port=self.mon_port,
+            rgw_port=self.rgw_port,
+            folder=folder,
+            device=DISK.format(size_bytes=disk_bytes) if disk_bytes else MEMORY,
         )
         for name in ("mon", "osd", "rgw", "crash"):
             (folder / name).mkdir()
@@ -190,11 +204,11 @@ class S3Server:
 
 
 @contextmanager
-def s3_server() -> Iterator[S3Server]:
+def s3_server(*, disk_bytes: int = 0) -> Iterator[S3Server]:
     """Start one; without the programs the tests are skipped here and fail in CI."""
     require(*PROGRAMS)
     with open_folder() as folder, ExitStack() as running:
-        cluster = Cluster(folder)
+        cluster = Cluster(folder, disk_bytes=disk_bytes)
         for make in (cluster.monitor, cluster.store, cluster.gateway):
             server = Server(make(), folder / f"{make.__name__}.out")
             running.callback(server.kill)
