@@ -1,11 +1,13 @@
 """The route that lists jobs."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
+import msgspec
 from litestar import Response, get
 from litestar.openapi.spec import Example
 from litestar.params import QueryParameter
+from msgspec import Meta
 from msgspec.structs import replace
 
 from audio_text.api.dependencies import GivenServices, GivenSettings
@@ -47,15 +49,17 @@ Languages = Annotated[
     ),
 ]
 CreatedAfter = Annotated[
-    datetime | None,
+    str | None,
     QueryParameter(
+        schema_extra={"format": "date-time"},  # not a datetime: the framework would take a number for one
         description="Only jobs submitted at this time or later; a time with its zone.",
         examples=[Example(value="2030-01-01T00:00:00Z")],
     ),
 ]
 CreatedBefore = Annotated[
-    datetime | None,
+    str | None,
     QueryParameter(
+        schema_extra={"format": "date-time"},
         description="Only jobs submitted earlier than this; a time with its zone.",
         examples=[Example(value="2030-02-01T00:00:00Z")],
     ),
@@ -160,17 +164,19 @@ def _pairs(query: JobQuery) -> list[tuple[str, object]]:
     ]
 
 
-def _moment(given: datetime | None, field: str) -> datetime | None:
+def _moment(given: str | None, field: str) -> datetime | None:
     """Give the time in UTC: what a zone takes beyond the first or last year is none."""
     if given is None:
         return None
     try:
-        offset = given.utcoffset()
-        if offset is not None:
-            return given.replace(tzinfo=UTC) - offset
+        moment = msgspec.convert(given, Annotated[datetime, Meta(tz=True)])
+        return moment.replace(tzinfo=UTC) - (moment.utcoffset() or timedelta())
     except OverflowError as error:
         raise InvalidFieldError(f"`{field}` is out of range.", field=field) from error
-    raise InvalidFieldError(f"`{field}` must be a time with its zone, such as 2030-01-01T00:00:00Z.", field=field)
+    except msgspec.ValidationError as error:
+        raise InvalidFieldError(
+            f"`{field}` must be a time with its zone, such as 2030-01-01T00:00:00Z.", field=field
+        ) from error
 
 
 def _pair(text: str) -> tuple[str, str]:
