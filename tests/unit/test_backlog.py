@@ -98,9 +98,10 @@ async def test_a_job_that_came_after_the_look_stands_behind_its_class() -> None:
     await world.add(priority=Priority.low)
     await world.service.place(old)
     now = datetime.now(UTC)
-    newcomers = [await world.add(update_date=now, priority=priority) for priority in Priority]
-    places = await world.service.places(newcomers)
-    assert [places[job.id].position for job in newcomers] == [2, 1, 0]
+    newcomers = [await world.add(update_date=now, priority=priority) for priority in (*Priority, *Priority)]
+    for _ in range(2):
+        places = await world.service.places(newcomers)
+        assert [places[job.id].position for job in newcomers] == [2, 1, 0, 5, 3, 1]
 
 
 async def test_a_job_that_was_taken_before_the_look_or_is_put_off_has_no_place() -> None:

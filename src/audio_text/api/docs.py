@@ -80,6 +80,9 @@ client may send `ping` itself. The update of a terminal status is the last one, 
 After any other code, come back with `?last_event_id=` and the last `event_id` you saw: nothing is missed, and nothing
 comes twice. 4404 means that there is no such job, 1013 that a part of the service is away, 4408 that the client did
 not take what it was sent. The messages are among the schemas: Connected, JobUpdateMessage, Ping, Pong, ErrorMessage.
+
+For several jobs there is one WebSocket, `/api/v1/job/ws`: send a Subscribe or Unsubscribe for each. The same updates
+come as server-sent events from `/api/v1/job/{job_id}/events` and, for several jobs, `/api/v1/job/events`.
 """
 _TAGS = [
     Tag(name="audio", description="Recordings: where to upload them."),

@@ -12,6 +12,9 @@ from audio_text.ports import JobRepository
 LIMIT = 10_000
 """Most waiting jobs of a tier that are looked at; those behind them are told nothing."""
 
+FALLING = (Priority.high, Priority.normal, Priority.low)
+"""Classes in the order in which they are begun."""
+
 
 class BacklogService:
     """The places of pending jobs in the queues of their tiers.
@@ -67,19 +70,25 @@ class _View:
             self._places[job.job_id] = number, ahead
             ahead += job.seconds
             self._ends[job.priority] = number + 1, ahead
-        for higher, lower in ((Priority.high, Priority.normal), (Priority.normal, Priority.low)):
-            self._ends.setdefault(lower, self._ends.get(higher, (0, 0.0)))
+        end = 0, 0.0
+        for priority in FALLING:
+            end = self._ends.setdefault(priority, end)
 
     def place(self, job: Job) -> QueuePlace | None:
         """Where the job stands; what came after the look stands behind its class. None: it does not wait for a turn."""
-        found = self._places.get(job.id)
-        if found is None and self._is_newer(job):
-            found = self._ends.get(job.priority, (0, 0.0))
-        if found is None:
+        if job.id not in self._places and self._is_newer(job):
+            self._append(job)
+        if job.id not in self._places:
             return None
-        position, seconds = found
+        position, seconds = self._places[job.id]
         return QueuePlace(position=position, eta_seconds=self._backlog.eta_seconds(seconds))
 
     def _is_newer(self, job: Job) -> bool:
         is_put_off = job.available_at is not None and job.available_at > datetime.now(UTC)
         return job.update_date > self._date and not is_put_off and len(self._places) < LIMIT
+
+    def _append(self, job: Job) -> None:
+        self._places[job.id] = self._ends[job.priority]
+        for priority in FALLING[FALLING.index(job.priority) :]:
+            position, seconds = self._ends[priority]
+            self._ends[priority] = position + 1, seconds + (job.duration or 0.0)
