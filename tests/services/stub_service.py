@@ -9,6 +9,8 @@ import msgspec
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from audio_text.domain.formats import TranscriptFormat, render
+from audio_text.domain.transcript import Segment
 from factories import make_segment
 
 JOB_ID = "3f6c2a1e-0000-4000-8000-000000000001"
@@ -49,6 +51,7 @@ class StubService:
         self.requests: list[web.Request] = []
         self.bodies: list[bytes] = []
         self.jobs: list[str] = []
+        self.told: dict[int, Segment] = {}
         self.mailed: list[str] = []
         self.noted: list[dict[str, Any]] = []
         self.parts: dict[int, bytes] = {}
@@ -63,6 +66,7 @@ class StubService:
         app.router.add_get("/api/v1/job/status/{job_id}", self.status)
         app.router.add_get("/api/v1/job/ws/{job_id}", self.follow)
         app.router.add_get("/api/v1/job/read", self.read)
+        app.router.add_get("/api/v1/job/{job_id}/transcript", self.transcript)
         app.router.add_post("/api/v1/job/{job_id}/email", self.mail)
         app.router.add_patch("/api/v1/job/{job_id}", self.note)
         app.router.add_post("/api/v1/audio/uploads", self.begin)
@@ -113,6 +117,10 @@ class StubService:
         page = [self.job("completed") | {"id": job_id} for job_id in self.jobs[first:following]]
         return web.json_response(page, headers={"Link": more} if more else {})
 
+    async def transcript(self, request: web.Request) -> web.Response:
+        segments = [self.told[number] for number in sorted(self.told)]
+        return web.Response(text=render(TranscriptFormat(request.query["format"]), segments))
+
     async def mail(self, request: web.Request) -> web.Response:
         self.mailed.append((await request.json())["email"])
         return web.json_response({"success": True, "message": "It is on its way."})
@@ -161,6 +169,8 @@ class StubService:
         socket = web.WebSocketResponse()
         await socket.prepare(request)
         for message in messages:
+            segments = msgspec.convert(message.get("segments", ()), tuple[Segment, ...])
+            self.told |= {segment.id: segment for segment in segments}
             await socket.send_json(message)
             if message["type"] == "ping":
                 self.pongs.append(await socket.receive_json())

@@ -13,10 +13,9 @@ import msgspec
 
 from audio_text.cli.display import Display
 from audio_text.client import Client, Job, JobOptions
-from audio_text.domain.formats import TranscriptFormat, render
+from audio_text.domain.formats import TranscriptFormat
 from audio_text.domain.job import JobStatus
 from audio_text.domain.options import Task
-from audio_text.domain.transcript import Segment
 from audio_text.errors import AudioTextError, JobFailedError, ServerUnreachableError
 
 STDOUT = "-"
@@ -125,28 +124,25 @@ def _transcribe(client: Client, audio: Path, order: Order, *, display: Display) 
     upload = client.upload(audio, on_progress=display.advance_to)
     job = client.jobs.submit(upload, **order.job_options)
     display.say(f"{job.filename}: job {job.id}, model {job.whisper_model}")
-    segments = _watch(client, display, job)
+    _watch(client, display, job)
     job = client.jobs.get(job.id)
     if job.status is not JobStatus.completed:
         raise JobFailedError(job.error_message or f"The job was {job.status}.", error_code=job.error_code)
     display.summary(job)
     target = order.target(audio)
-    _write(target, render(order.transcript_format, segments))
+    _write(target, client.jobs.document(job.id, order.transcript_format.value))
     if target is not None:
         display.say(f"written to {click.format_filename(target)}")
 
 
-def _watch(client: Client, display: Display, job: Job) -> list[Segment]:
-    """Show the job's way to its end; returns its segments in order."""
-    segments: dict[int, Segment] = {}
+def _watch(client: Client, display: Display, job: Job) -> None:
+    """Show the job's way to its end."""
     display.begin(f"{job.filename}: {job.status}", total=100)
     with closing(client.jobs.follow(job.id)) as updates:
         for update in updates:
             for segment in update.segments:
                 display.segment(segment)
-                segments[segment.id] = segment
             display.advance_to(update.progress, description=f"{job.filename}: {update.status}")
-    return [segments[number] for number in sorted(segments)]
 
 
 def _check_targets(files: Sequence[Path], order: Order) -> None:

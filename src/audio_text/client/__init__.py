@@ -21,7 +21,7 @@ A submission carries an `Idempotency-Key` of its own, so that one that is repeat
 Errors are those of `audio_text.errors`: what the service refuses arrives as the class that has the answer's `code`.
 """
 
-from audio_text.client.answers import Attempt, Job, Page, Transcript, Update, Upload
+from audio_text.client.answers import Attempt, Channel, Job, Page, Segment, Transcript, Update, Upload
 from audio_text.client.clients import AsyncClient, Client
 from audio_text.client.jobs import AsyncJobs, Jobs
 from audio_text.client.options import CueOptions, JobFilters, JobOptions
@@ -29,13 +29,14 @@ from audio_text.client.recording import Source
 from audio_text.domain.formats import TranscriptFormat
 from audio_text.domain.job import AttemptEnd, JobStatus, Priority
 from audio_text.domain.options import Task
-from audio_text.domain.transcript import Segment, Word
+from audio_text.domain.transcript import Word
 
 __all__ = [
     "AsyncClient",
     "AsyncJobs",
     "Attempt",
     "AttemptEnd",
+    "Channel",
     "Client",
     "CueOptions",
     "Job",

@@ -9,9 +9,9 @@ from typing import TypeVar
 
 import msgspec
 
+from audio_text.domain import transcript
 from audio_text.domain.job import AttemptEnd, JobStatus, Priority
 from audio_text.domain.options import Task
-from audio_text.domain.transcript import Segment
 from audio_text.errors import ServerRefusedError
 
 T = TypeVar("T")
@@ -59,6 +59,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     request_id: str | None = None
     device: str | None = None
     compute_type: str | None = None
+    queue_position: int | None = None
+    eta_seconds: float | None = None
 
 
 class Page(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,6 +83,12 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     error_message: str | None = None
 
 
+class Segment(transcript.Segment, frozen=True, kw_only=True):
+    """A stretch of speech; `speaker` is its channel's name in the transcript of a job that hears each by itself."""
+
+    speaker: str | None = None
+
+
 class Update(msgspec.Struct, frozen=True, kw_only=True):
     """News of a job that is followed: segments are those not told before, the last fields come with the end."""
 
@@ -89,6 +97,8 @@ class Update(msgspec.Struct, frozen=True, kw_only=True):
     progress: float = 0.0
     message: str = ""
     event_id: str | None = None
+    queue_position: int | None = None
+    eta_seconds: float | None = None
     segments: tuple[Segment, ...] = ()
     result: str | None = None
     language: str | None = None
@@ -96,6 +106,16 @@ class Update(msgspec.Struct, frozen=True, kw_only=True):
     processing_time: float | None = None
     error: str | None = None
     error_code: str | None = None
+
+
+class Channel(msgspec.Struct, frozen=True, kw_only=True):
+    """A channel that is transcribed by itself; `channel` counts from 1, `duration_after_vad` is seconds of speech."""
+
+    channel: int
+    speaker: str
+    language: str | None = None
+    language_probability: float | None = None
+    duration_after_vad: float = 0.0
 
 
 class Transcript(msgspec.Struct, frozen=True, kw_only=True):
@@ -111,6 +131,7 @@ class Transcript(msgspec.Struct, frozen=True, kw_only=True):
     language: str | None = None
     language_probability: float | None = None
     duration: float | None = None
+    channels: tuple[Channel, ...] = ()
 
 
 def decoded(message: str | bytes, kind: type[T]) -> T:

@@ -7,7 +7,7 @@ from functools import partial
 from typing import ClassVar, Self, Unpack
 
 from audio_text.client import upload
-from audio_text.client.answers import Upload
+from audio_text.client.answers import Segment, Upload
 from audio_text.client.awaiting import AsyncTransport
 from audio_text.client.blocking import Blocking, BlockingTransport, blocking, blocking_stream
 from audio_text.client.jobs import AsyncJobs, Jobs
@@ -15,7 +15,6 @@ from audio_text.client.options import JobOptions
 from audio_text.client.recording import Recording, Source
 from audio_text.client.session import Session
 from audio_text.client.transport import Reach
-from audio_text.domain.transcript import Segment
 
 TIMEOUT_SECONDS = 120.0
 """A store may answer only after it has written the whole upload away."""

@@ -10,12 +10,11 @@ import httpx
 from msgspec import UNSET, UnsetType
 
 from audio_text.client import live
-from audio_text.client.answers import Attempt, Job, Page, Transcript, Update, Upload, decoded
+from audio_text.client.answers import Attempt, Job, Page, Segment, Transcript, Update, Upload, decoded
 from audio_text.client.blocking import Blocking, blocking, blocking_stream
 from audio_text.client.options import Choices, CueOptions, FormatName, JobFilters, JobOptions
 from audio_text.client.session import Session
 from audio_text.domain.job import JobStatus
-from audio_text.domain.transcript import Segment
 from audio_text.errors import JobFailedError
 
 
