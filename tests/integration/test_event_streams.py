@@ -1,6 +1,7 @@
 """Live status as server-sent events, over a real network."""
 
 import asyncio
+import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -16,9 +17,18 @@ from audio_text.settings import Settings
 from factories import make_segment
 from services.api import ApiProcess, api_process, in_one_task
 from services.live import OUTCOME, Worker, segment_ids, streaming
+from services.programs import require
 from services.waiting import until
 
 MEGABYTE = 1024 * 1024
+PAGE = """
+<!doctype html><body><script>
+const source = new EventSource("%s");
+const tell = (text) => document.body.append(`${text} `);
+source.onmessage = ({ data }) => tell(JSON.parse(data).status);
+source.onerror = () => tell(["comes-back", "open", "stays-away"][source.readyState]);
+</script>
+"""
 UNKNOWN = "6d8b1f6e-0000-4000-8000-000000000000"
 
 
@@ -319,3 +329,36 @@ async def test_while_a_part_is_away_a_new_client_gets_an_error_and_one_that_is_b
             assert source.response.status_code == 200
             assert not await source.rest()
             assert source.retry == 5_000
+
+
+async def test_a_browser_comes_back_once_and_stays_away_when_it_has_seen_the_end(
+    server: ApiProcess, worker: Worker, tmp_path: Path
+) -> None:
+    require("chromium")
+    job = await worker.submitted()
+    await worker.complete(await worker.claim(job))
+    page = tmp_path / "page.html"
+    page.write_text(PAGE % f"http://{server.address}/api/v1/job/{job.id}/events")
+    browser = await asyncio.to_thread(
+        subprocess.run,
+        [
+            "chromium",
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            f"--user-data-dir={tmp_path / 'browser'}",
+            "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",
+            "--virtual-time-budget=20000",
+            "--dump-dom",
+            page.as_uri(),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=True,
+    )
+    assert "completed comes-back stays-away" in browser.stdout
