@@ -247,7 +247,8 @@ class AudioStore(Protocol):
     ) -> UploadTarget:
         """A URL bound to this key, exactly this size and, when given, this content type and SHA-256 (hexadecimal).
 
-        Where the store itself does not refuse other bytes, `fetch` does.
+        Where the store itself does not refuse other bytes, `fetch` does. Raises UploadTooLargeError for what the store
+        takes only in parts.
         """
         ...
 

@@ -1,6 +1,7 @@
 """Uploads over a real network: large ones, refused ones, and those that stop on the way."""
 
 import asyncio
+import hashlib
 import shutil
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -87,6 +88,17 @@ async def test_an_altered_link_is_refused_whatever_is_sent_to_it(client: httpx.A
     url = await presigned(client, 40 * MEGABYTE)
     answer = await client.put(url[:-1] + "x", content=pieces(40), headers={"Content-Length": str(40 * MEGABYTE)})
     assert answer.status_code == 403
+
+
+async def test_a_file_with_another_sha256_than_was_declared_is_refused_and_not_kept(
+    server: ApiProcess, client: httpx.AsyncClient
+) -> None:
+    before, data = stored(server), bytes(MEGABYTE)
+    url = await presigned(client, MEGABYTE, sha256=hashlib.sha256(data).hexdigest().upper())
+    answer = await client.put(url, content=data[1:] + b"x")
+    assert (answer.status_code, answer.json()["code"]) == (400, "checksum_mismatch")
+    assert stored(server) == before
+    assert (await client.put(url, content=data)).status_code == 200
 
 
 async def test_nothing_is_kept_of_an_upload_that_was_broken_off(server: ApiProcess, client: httpx.AsyncClient) -> None:

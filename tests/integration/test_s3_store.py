@@ -1,4 +1,5 @@
 import asyncio
+import hashlib
 import json
 import os
 import shutil
@@ -29,6 +30,7 @@ from audio_text.errors import (
     StoreUnavailableError,
     UploadMissingError,
     UploadNotFoundError,
+    UploadTooLargeError,
 )
 from audio_text.settings import S3Settings
 from factories import make_settings
@@ -226,6 +228,30 @@ async def test_the_server_removes_orphans_by_itself(
             while (await admin.list_objects_v2(Bucket=settings.bucket, Prefix=key))["KeyCount"]:
                 await asyncio.to_thread(s3_server.do_days_work)
         assert (await admin.head_object(Bucket=settings.bucket, Key="theirs/file"))["ContentLength"] == 6
+
+
+async def test_a_declared_sha256_can_neither_be_left_out_nor_changed(
+    store: S3AudioStore, browser: httpx.AsyncClient
+) -> None:
+    declared = {"content_type": None, "size_bytes": 4, "expires_seconds": 60}
+    sha256, other = (hashlib.sha256(data).hexdigest() for data in (b"data", b"date"))
+    key = new_key("wav")
+    target = await store.presign_upload(key, **declared, sha256=sha256)
+    changed = (await store.presign_upload(new_key("wav"), **declared, sha256=other)).headers
+    assert target.headers.keys() == {"x-amz-checksum-sha256", "x-amz-meta-sha256"}
+    for name in target.headers:
+        for headers in (
+            {**target.headers, name: changed[name]},
+            {kept: text for kept, text in target.headers.items() if kept != name},
+        ):
+            assert (await browser.put(target.url, content=b"date", headers=headers)).status_code == 403, headers
+    with pytest.raises(UploadMissingError):
+        await store.stat(key)
+
+
+async def test_what_the_server_takes_only_in_parts_gets_no_link_for_one_piece(store: S3AudioStore) -> None:
+    with pytest.raises(UploadTooLargeError, match="in parts"):
+        await store.presign_upload(new_key("wav"), content_type=None, size_bytes=6 * 1024**3, expires_seconds=60)
 
 
 async def test_the_server_gives_up_uploads_in_parts_that_nobody_completes(

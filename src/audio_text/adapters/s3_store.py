@@ -18,13 +18,14 @@ from audio_text.adapters.s3_parts import address_of, complete, parts_of, upload_
 from audio_text.adapters.s3_writing import write_object
 from audio_text.domain.keys import UPLOAD_PREFIX, is_key, key_behind
 from audio_text.domain.media import media_type
-from audio_text.domain.multipart import MultipartUpload
+from audio_text.domain.multipart import MAX_PART_BYTES, MultipartUpload
 from audio_text.errors import (
     ChecksumMismatchError,
     ForeignUrlError,
     StoreUnavailableError,
     UploadMissingError,
     UploadNotFoundError,
+    UploadTooLargeError,
 )
 from audio_text.ports import StoredObject, UploadTarget
 from audio_text.settings import S3Settings
@@ -75,8 +76,14 @@ class S3AudioStore:
     ) -> UploadTarget:
         """A URL bound to this key, exactly this size and, when given, this content type and SHA-256; asks nobody.
 
-        Not every server compares the checksum it is sent, so that the object also remembers it, for `fetch`.
+        Not every server compares the checksum it is sent, so that the object also remembers it, for `fetch`. Raises
+        UploadTooLargeError for what S3 takes only in parts.
         """
+        if size_bytes > MAX_PART_BYTES:
+            raise UploadTooLargeError(
+                f"The file has {size_bytes} bytes; more than {MAX_PART_BYTES} are taken only in parts: "
+                "POST /api/v1/audio/uploads."
+            )
         parameters: dict[str, object] = {"Bucket": self._bucket, "Key": key, "ContentLength": size_bytes}
         headers: dict[str, str] = {}
         if content_type := media_type(content_type):

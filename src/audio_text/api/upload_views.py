@@ -40,7 +40,13 @@ class ReceivedPart(msgspec.Struct, frozen=True, kw_only=True):
 class UploadView(msgspec.Struct, frozen=True, kw_only=True):
     """An upload in parts, as it stands."""
 
-    id: Annotated[str, Meta(description="Names the upload in its addresses; a secret, as its links are.")]
+    id: Annotated[
+        str,
+        Meta(
+            description="Names the upload in its addresses; a secret, as its links are.",
+            examples=["kzV0b2tlbi1vZi1hbi11cGxvYWQ"],
+        ),
+    ]
     url: Annotated[
         str,
         Meta(
@@ -49,9 +55,7 @@ class UploadView(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ]
     file_size: Annotated[int, Meta(description="Bytes of the file.", examples=[5_368_709_120])]
-    sha256: Annotated[
-        str | None, Meta(description="The file's SHA-256, if it was declared.", examples=["9f86d081884c7d65"])
-    ]
+    sha256: Annotated[str | None, Meta(description="The file's SHA-256, if it was declared.", examples=[None])]
     part_size: Annotated[int, Meta(description="Bytes of every part but the last.", examples=[16_777_216])]
     part_count: Annotated[int, Meta(description="How many parts the file has.", examples=[320])]
     expires_at: Annotated[
