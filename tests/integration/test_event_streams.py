@@ -2,20 +2,23 @@
 
 import asyncio
 import subprocess
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 from msgspec.structs import replace
+from structlog.testing import capture_logs
 
-from audio_text.bootstrap import open_resources
+from audio_text.bootstrap import ApiServices, open_api_services, open_resources
 from audio_text.domain.events import JobUpdate
 from audio_text.domain.job import JobStatus
+from audio_text.services.live import LiveService, LiveUpdate
 from audio_text.settings import Settings
 from factories import make_segment
-from services.api import ApiProcess, api_process, in_one_task
+from services.api import ApiProcess, api_process, in_one_task, running
 from services.live import OUTCOME, Worker, segment_ids, streaming
 from services.programs import require
 from services.waiting import until
@@ -248,6 +251,8 @@ async def test_more_jobs_than_a_connection_may_follow_are_refused(server: ApiPro
     async with httpx.AsyncClient(base_url=f"http://{server.address}") as client:
         answer = await client.get("/api/v1/job/events", params={"job": ["a", "b", "c", "d"]})
         assert (answer.status_code, answer.json()["code"]) == (400, "too_many_jobs")
+        answer = await client.get("/api/v1/job/events", params={"job": [UNKNOWN, "no id of a job"]})
+        assert (answer.status_code, answer.json()["code"]) == (404, "job_not_found")
         answer = await client.get("/api/v1/job/events")
         assert (answer.status_code, answer.json()["code"]) == (400, "invalid_request")
 
@@ -362,3 +367,41 @@ async def test_a_browser_comes_back_once_and_stays_away_when_it_has_seen_the_end
         check=True,
     )
     assert "completed comes-back stays-away" in browser.stdout
+
+
+@pytest.mark.parametrize("told", [0, 1])
+async def test_what_nobody_foresaw_is_logged_and_an_error_before_the_stream_and_its_break_later(
+    shared_api_settings: Settings, told: int
+) -> None:
+    class Live(LiveService):
+        async def follow(self, *_: object, **__: object) -> AsyncGenerator[LiveUpdate | None, None]:
+            for _number in range(told):
+                yield None
+            raise ZeroDivisionError
+
+    @asynccontextmanager
+    async def open_services(settings: Settings) -> AsyncIterator[ApiServices]:
+        async with open_api_services(settings) as services:
+            resources = services.resources
+            yield replace(services, live=Live(jobs=resources.jobs, events=resources.events))
+
+    sent: list[Any] = []
+    asked = [{"type": "http.request", "body": b"", "more_body": False}]
+    scope: Any = {"type": "http", "method": "GET", "path": "/api/v1/job/x/events", "query_string": b"", "headers": []}
+
+    async def receive() -> Any:
+        if asked:
+            return asked.pop()
+        return await asyncio.Event().wait()
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async with running(shared_api_settings, open_services=open_services) as api:
+        with capture_logs() as logs:
+            await api.app({**scope, "state": {}}, receive, send)
+    assert sent[0]["status"] == (200 if told else 500)
+    assert [line["event"] for line in logs if line["log_level"] == "error"] == [
+        "stream_failed" if told else "request_failed"
+    ]
+    assert told == sent[-1].get("more_body", False)

@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from msgspec.structs import replace
+from structlog.testing import capture_logs
 
 from audio_text.domain.backlog import Backlog, QueuePlace, Waiting
 from audio_text.domain.job import Job, JobStatus, Priority
-from audio_text.errors import DatabaseUnavailableError
 from audio_text.services import backlog as module
 from audio_text.services.backlog import BacklogService
 from factories import make_job
@@ -121,14 +121,17 @@ async def test_jobs_behind_as_many_as_are_looked_at_have_no_place(monkeypatch: p
     assert await world.service.place(make_job()) is None
 
 
-async def test_a_database_that_is_away_is_said_so_and_asked_again_later() -> None:
+async def test_while_the_database_is_away_nobody_has_a_place_and_it_is_asked_no_more_often() -> None:
     world = World()
     job = await world.add()
     world.jobs.is_down = True
-    with pytest.raises(DatabaseUnavailableError):
-        await world.service.place(job)
+    with capture_logs() as logs:
+        assert await asyncio.gather(*(world.service.place(job) for _ in range(9))) == [None] * 9
+    assert [(line["event"], line["log_level"]) for line in logs] == [("backlog_unknown", "warning")]
+    assert await world.service.place(make_job()) is None, "not even one that has just come"
     world.jobs.is_down = False
-    assert await world.service.place(job) is not None
+    world.service.refresh_seconds = 0.0
+    assert await world.service.place(job) == QueuePlace(position=0, eta_seconds=None)
 
 
 def test_the_estimate_is_the_audio_ahead_at_the_speed_of_all_who_are_at_work() -> None:

@@ -115,7 +115,9 @@ async def stream_job(
     "/job/events",
     summary="Follow several jobs",
     response_description="The stream; it ends after the last job has ended.",
-    responses=documented(InvalidRequestError, TooManyJobsError, DatabaseUnavailableError, EventsUnavailableError)
+    responses=documented(
+        InvalidRequestError, TooManyJobsError, JobNotFoundError, DatabaseUnavailableError, EventsUnavailableError
+    )
     | {
         204: ResponseSpec(None, description="You have seen the end of all already: stay away.", generate_examples=False)
     },
@@ -141,7 +143,7 @@ async def stream_jobs(
     The `data` of an event is a JobUpdateMessage, or an ErrorMessage for a job that does not exist (any more). The `id`
     of an event says how far each of the jobs was told: it is of use with the same jobs in the same order.
     """
-    jobs = tuple(dict.fromkeys(job))
+    jobs = tuple(dict.fromkeys(map(checked_job_id, job)))
     if len(jobs) > settings.events.jobs_per_connection:
         raise TooManyJobsError(f"At most {settings.events.jobs_per_connection} jobs can be followed at once.")
     cursors = Cursors.parse(_last_event_id(request, last_event_id), jobs)
@@ -222,7 +224,7 @@ def _no_job(job_id: str, error: JobNotFoundError) -> ErrorMessage:
 
 
 def _digest(jobs: Sequence[str]) -> str:
-    return blake2b("\n".join(jobs).encode(errors="replace"), digest_size=4).hexdigest()
+    return blake2b("\n".join(jobs).encode(), digest_size=4).hexdigest()
 
 
 _DATA = """\

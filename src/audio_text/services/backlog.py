@@ -5,8 +5,11 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+import structlog
+
 from audio_text.domain.backlog import Backlog, QueuePlace
 from audio_text.domain.job import Job, JobStatus, Priority
+from audio_text.errors import TransientError
 from audio_text.ports import JobRepository
 
 LIMIT = 10_000
@@ -15,16 +18,21 @@ LIMIT = 10_000
 FALLING = (Priority.high, Priority.normal, Priority.low)
 """Classes in the order in which they are begun."""
 
+NEVER = datetime.max.replace(tzinfo=UTC)
+
+log = structlog.get_logger(__name__)
+
 
 class BacklogService:
-    """The places of pending jobs in the queues of their tiers.
+    """The places of pending jobs in the queues of their tiers: nice to know, and never worth a failure.
 
-    A tier is looked at at most once every `refresh_seconds`, however many ask, and they ask one at a time.
+    A tier is looked at at most once every `refresh_seconds`, however many ask, and they ask one at a time. While the
+    database does not answer, nobody has a place.
     """
 
     def __init__(self, jobs: JobRepository, *, refresh_seconds: float) -> None:
-        self._jobs = jobs
         self.refresh_seconds = refresh_seconds
+        self._jobs = jobs
         self._views: dict[str, _View] = {}
         self._looking = asyncio.Lock()
 
@@ -33,10 +41,7 @@ class BacklogService:
         return (await self.places([job])).get(job.id)
 
     async def places(self, jobs: Sequence[Job]) -> dict[str, QueuePlace]:
-        """The places of those of the jobs that wait for a worker, by id; one statement at most.
-
-        Raises DatabaseUnavailableError.
-        """
+        """The places of those of the jobs that wait for a worker, by id; one statement at most."""
         waiting = [job for job in jobs if job.status is JobStatus.pending]
         views = await self._look({job.tier for job in waiting})
         return {job.id: place for job in waiting if (place := views[job.tier].place(job)) is not None}
@@ -46,21 +51,28 @@ class BacklogService:
             async with self._looking:
                 # Whoever was here before may have looked at some of them.
                 if stale := self._stale(tiers):
-                    began_at, now = time.monotonic(), datetime.now(UTC)
-                    backlogs = await self._jobs.backlogs(stale, limit=LIMIT)
-                    self._views |= {tier: _View(backlogs[tier], began_at=began_at, date=now) for tier in stale}
+                    self._views |= await self._new_views(stale)
         return self._views
+
+    async def _new_views(self, tiers: list[str]) -> "dict[str, _View]":
+        date = datetime.now(UTC)
+        try:
+            backlogs = await self._jobs.backlogs(tiers, limit=LIMIT)
+        except TransientError as error:
+            log.warning("backlog_unknown", tiers=tiers, error=error.detail)
+            return {tier: _View(Backlog(), date=NEVER) for tier in tiers}
+        return {tier: _View(backlogs[tier], date=date) for tier in tiers}
 
     def _stale(self, tiers: set[str]) -> list[str]:
         oldest = time.monotonic() - self.refresh_seconds
-        return sorted(tier for tier in tiers if tier not in self._views or self._views[tier].began_at < oldest)
+        return sorted(tier for tier in tiers if tier not in self._views or self._views[tier].made_at <= oldest)
 
 
 class _View:
-    """A backlog, with the place of every job in it."""
+    """A backlog as it was at a date, with the place of every job in it."""
 
-    def __init__(self, backlog: Backlog, *, began_at: float, date: datetime) -> None:
-        self.began_at = began_at
+    def __init__(self, backlog: Backlog, *, date: datetime) -> None:
+        self.made_at = time.monotonic()
         self._date = date
         self._backlog = backlog
         self._places: dict[str, tuple[int, float]] = {}

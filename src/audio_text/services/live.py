@@ -10,7 +10,7 @@ from audio_text.domain.backlog import QueuePlace
 from audio_text.domain.events import JobUpdate, Published
 from audio_text.domain.job import Job, JobStatus
 from audio_text.domain.transcript import Segment
-from audio_text.errors import StreamGapError, TransientError
+from audio_text.errors import StreamGapError
 from audio_text.ports import EventStream, JobRepository, Subscription
 from audio_text.services.backlog import BacklogService
 
@@ -139,10 +139,7 @@ class LiveService:
         return view.of_event(published, place=place)
 
     async def _place(self, job: Job) -> QueuePlace | None:
-        try:
-            return await self._backlog.place(job) if self._backlog else None
-        except TransientError:
-            return None  # nice to know, and not worth a broken connection
+        return await self._backlog.place(job) if self._backlog else None
 
     async def _untold(self, view: "_View") -> tuple[Segment, ...]:
         return tuple(await self._jobs.segments(view.job_id, first=view.next_segment or 0))

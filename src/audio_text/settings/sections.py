@@ -116,7 +116,7 @@ class EventSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ping_seconds: Seconds
     send_timeout_seconds: Seconds
     position_seconds: Seconds
-    jobs_per_connection: Positive
+    jobs_per_connection: Annotated[int, Meta(ge=1, le=200)]  # their cursors travel in one header
 
 
 class StoreKind(StrEnum):
