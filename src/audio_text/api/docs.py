@@ -65,7 +65,7 @@ _DESCRIPTION = """\
 Self-hosted, asynchronous audio to text: upload a recording, submit a job, watch it live.
 
 1. `POST /api/v1/audio/presigned-url` tells where to send the file.
-2. `PUT` the raw bytes to that `url`, with the `headers` it names. (Large files: `POST /api/v1/audio/uploads`, in parts.)
+2. `PUT` the raw bytes to that `url`, with the `headers` it names. Large files: `POST /api/v1/audio/uploads`.
 3. `POST /api/v1/job/transcribe` with the very same `url` gives a job.
 4. Open the WebSocket `/api/v1/job/ws/{job_id}`, or ask `GET /api/v1/job/status/{job_id}` from time to time.
 5. `GET /api/v1/job/{job_id}/transcript` gives the transcript: as JSON, text, a table, or subtitles; also a partial one.
