@@ -22,6 +22,8 @@ from audio_text.errors import (
 from audio_text.settings import Settings
 from recordings import path_of, text_of, words_of
 from services.api import ApiProcess, api_process
+from services.database import Database
+from services.relay import Relay
 from services.worker import worker_process
 
 SPEECH = path_of("two")
@@ -126,6 +128,22 @@ async def test_a_job_that_is_deleted_while_it_is_followed_is_gone(async_client: 
         await async_client.jobs.delete(job.id)
         with pytest.raises(JobNotFoundError):
             [update async for update in updates]
+
+
+async def test_a_job_is_followed_through_connections_that_are_cut(api: ApiProcess, async_client: AsyncClient) -> None:
+    cuts, ids = 0, list[int]()
+    async with Relay(Database(api.settings.api, "")) as relay:  # it needs no more of a server than host and port
+        address = f"http://127.0.0.1:{relay.database.settings.port}"
+        async with AsyncClient(address) as unlucky:
+            job = await unlucky.jobs.submit(await async_client.upload(path_of("memo_100s")))
+            async for update in unlucky.jobs.follow(job.id):
+                ids += [segment.id for segment in update.segments]
+                if not update.status.is_terminal:
+                    await relay.cut()
+                    cuts += 1
+
+    assert cuts > 0
+    assert ids == [segment.id for segment in (await async_client.jobs.transcript(job.id)).segments]
 
 
 @pytest.mark.parametrize("size", [1_000, 70_000_000], ids=["in one piece", "in parts"])

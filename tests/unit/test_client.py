@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import httpx
 import msgspec
 import pytest
 from aiohttp import web
@@ -20,7 +21,9 @@ from audio_text.client import (
     JobStatus,
     Upload,
 )
+from audio_text.client.blocking import run
 from audio_text.client.recording import CHUNK_BYTES
+from audio_text.client.transport import vendor_errors
 from audio_text.errors import (
     AudioTextError,
     DatabaseUnavailableError,
@@ -392,6 +395,23 @@ async def test_threads_may_share_a_client(service: StubService) -> None:
         jobs = await asyncio.gather(*(asyncio.to_thread(client.jobs.get, JOB_ID) for _ in range(20)))
 
     assert {job.id for job in jobs} == {JOB_ID}
+
+
+def errors_of(root: type[Exception]) -> list[type[Exception]]:
+    return [root, *(found for child in root.__subclasses__() for found in errors_of(child))]
+
+
+@pytest.mark.parametrize(
+    "kind", [*errors_of(httpx.RequestError), httpx.InvalidURL, TimeoutError], ids=lambda kind: kind.__name__
+)
+def test_no_error_of_the_network_library_reaches_a_program(kind: type[Exception]) -> None:
+    with pytest.raises(ServerUnreachableError, match="a reason"), vendor_errors("http://service.test/path"):
+        raise kind("a reason")
+
+
+def test_a_coroutine_that_waits_for_an_event_loop_is_told_apart() -> None:
+    with pytest.raises(RuntimeError, match="nothing to wait for"):
+        run(asyncio.sleep(0))
 
 
 def test_the_blocking_client_has_every_method_of_the_other() -> None:

@@ -2,8 +2,15 @@
 
 import subprocess
 import sys
+import tomllib
+from importlib import metadata
+from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
 
 WATCHED = """
 import sys
@@ -73,3 +80,21 @@ MODEL = {"faster_whisper", "ctranslate2", "onnxruntime", "huggingface_hub"}
 )
 def test_a_command_loads_nothing_that_belongs_to_another(module: str, foreign: set[str]) -> None:
     assert not libraries(module) & foreign
+
+
+def test_the_client_and_its_command_need_only_what_is_installed_without_extras() -> None:
+    owners = metadata.packages_distributions()
+    waiting, base = ["audio-text"], set[str]()
+    while waiting:
+        name = waiting.pop()
+        if name in base:
+            continue
+        base.add(name)
+        lines = PROJECT["dependencies"] if name == "audio-text" else metadata.requires(name) or []
+        required = list(map(Requirement, lines))
+        waiting += [canonicalize_name(r.name) for r in required if not r.marker or r.marker.evaluate({"extra": ""})]
+
+    loaded = {name for name in libraries("audio_text.cli.transcribe") if not name.startswith("_")}
+
+    assert "httpx" in loaded
+    assert {canonicalize_name(owner) for name in loaded for owner in owners.get(name, [])} <= base

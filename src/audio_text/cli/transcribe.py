@@ -120,7 +120,7 @@ def _transcribe_all(files: Sequence[Path], order: Order, *, server: str, quiet: 
 
 
 def _transcribe(client: Client, audio: Path, order: Order, *, display: Display) -> None:
-    display.begin(f"{click.format_filename(audio)}: uploading", total=audio.stat().st_size)
+    display.begin(f"{click.format_filename(audio.name)}: uploading", total=audio.stat().st_size)
     upload = client.upload(audio, on_progress=display.advance_to)
     job = client.jobs.submit(upload, **order.job_options)
     display.say(f"{job.filename}: job {job.id}, model {job.whisper_model}")

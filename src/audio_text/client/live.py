@@ -16,7 +16,7 @@ IDLE_SECONDS = 90.0
 """The service says something every `events.ping_seconds`, 20 by default: after so long a silence it is gone."""
 
 STEADY_SECONDS = 10.0
-"""A connection that lasted so long was a working one: the next failure starts the delays anew."""
+"""A connection that lasted so long, or brought news, was a working one: the next failure starts the delays anew."""
 
 
 async def follow(session: Session, job_id: str, *, timeout: float | None) -> AsyncGenerator[Update]:  # noqa: ASYNC109 -- the transport bounds each wait, and one of them has no event loop
@@ -36,7 +36,9 @@ async def follow(session: Session, job_id: str, *, timeout: float | None) -> Asy
                 aclosing(_updates(socket, patience)) as updates,
             ):
                 async for update in updates:
-                    last_event_id = update.event_id or last_event_id
+                    if update.event_id is not None and update.event_id != last_event_id:
+                        last_event_id = update.event_id
+                        patience.renew()
                     fresh = tuple(segment for segment in update.segments if segment.id not in told)
                     told.update(segment.id for segment in fresh)
                     yield msgspec.structs.replace(update, segments=fresh)
@@ -76,6 +78,10 @@ class _Patience:
         except ServerUnreachableError as error:
             self._error = error
         self._failures = 1 if time.monotonic() - began_at > STEADY_SECONDS else self._failures + 1
+
+    def renew(self) -> None:
+        """Forget the failures: there was news."""
+        self._failures = 0
 
     def wait_seconds(self) -> float:
         """How long a message may be waited for. Raises WaitTooLongError."""

@@ -75,22 +75,23 @@ class Session:
         may_repeat: bool = True,
     ) -> httpx.Response:
         """Send to any address; `content` gives the body anew for each try."""
-        for failures in range(1, self._max_retries + 2):
+        failures = 0
+        while True:
+            failures += 1
             is_last = not may_repeat or failures > self._max_retries
+            wait_seconds = delay_seconds(failures)
             try:
                 response = await self.transport.request(method, url, headers=headers, content=content())
             except ServerUnreachableError:
                 if is_last:
                     raise
-                await self.transport.sleep(delay_seconds(failures))
-                continue
-            if response.is_success:
-                return response
-            wait_seconds = max(delay_seconds(failures), _retry_after(response.headers.get("Retry-After")))
-            if is_last or response.status_code not in PASSING or wait_seconds > LONGEST_RETRY_AFTER_SECONDS:
-                raise refusal(response.status_code, response.content, response.headers)
+            else:
+                if response.is_success:
+                    return response
+                wait_seconds = max(wait_seconds, _retry_after(response.headers.get("Retry-After")))
+                if is_last or response.status_code not in PASSING or wait_seconds > LONGEST_RETRY_AFTER_SECONDS:
+                    raise refusal(response.status_code, response.content, response.headers)
             await self.transport.sleep(wait_seconds)
-        raise AssertionError  # the last try ends above
 
     def connect(self, path: str, *, query: Query | None = None) -> AbstractAsyncContextManager[Socket]:
         """Open a live connection, once."""

@@ -105,7 +105,7 @@ def vendor_errors(url: str) -> Generator[None]:
         if answer.status_code < SERVER_ERRORS:
             raise refusal(answer.status_code, bytes(answer.body or b""), answer.headers) from error
         raise ServerUnreachableError(f"{place} does not open a live connection just now.") from error
-    except (httpx.TransportError, WebSocketException, TimeoutError) as error:
+    except (httpx.RequestError, httpx.InvalidURL, WebSocketException, TimeoutError) as error:
         reason = str(error) or type(error).__name__
         raise ServerUnreachableError(f"{place} cannot be reached ({reason}).") from error
 
