@@ -11,10 +11,10 @@
     │   ├── UnknownModelError
     │   ├── ForeignUrlError
     │   ├── UploadMissingError
-    │   ├── UploadNotFoundError       an upload in parts that was given up
-    │   ├── UploadIncompleteError     one of which parts are missing
     │   ├── UploadMismatchError
     │   │   └── ChecksumMismatchError
+    │   ├── UploadNotFoundError       an upload in parts that was given up
+    │   ├── UploadIncompleteError     one of which parts are missing
     │   ├── UploadTooLargeError
     │   ├── UnsupportedMediaError
     │   │   └── InvalidAudioError
