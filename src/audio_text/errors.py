@@ -26,6 +26,7 @@
     ├── OperatorDisabledError         no token is set
     ├── JobNotFoundError
     ├── JobStateError
+    ├── IdempotencyKeyReusedError     for another request
     ├── TooManyJobsError              for one live connection
     ├── ClientGoneError               nobody is there to be answered
     ├── WaitTooLongError              the request ends, its job goes on
@@ -33,11 +34,11 @@
     ├── ModelUnavailableError         a listed model that this worker cannot have
     ├── TimeLimitExceededError        the tier's limit ended the job
     ├── WorkerLostError               every attempt took its worker down
+    ├── DeadlinePassedError           nobody began the job in time
     ├── LeaseLostError                somebody else owns the job now
     ├── StreamGapError                events were lost: read the row again
     ├── TransientError                trying again later may work
     │   ├── DatabaseUnavailableError
-    ├── DeadlinePassedError           nobody began the job in time
     │   ├── QueueUnavailableError
     │   ├── EventsUnavailableError
     │   ├── StoreUnavailableError
@@ -255,6 +256,13 @@ class TooManyJobsError(AudioTextError):
     http_status = 400
 
 
+class IdempotencyKeyReusedError(AudioTextError):
+    """Something else was submitted under this Idempotency-Key before: send a new key with a new request."""
+
+    code = "idempotency_key_reused"
+    http_status = 409
+
+
 class ClientGoneError(AudioTextError):
     """The client closed the connection before it was answered."""
 
@@ -294,6 +302,12 @@ class WorkerLostError(AudioTextError):
     code = "worker_lost"
 
 
+class DeadlinePassedError(AudioTextError):
+    """No worker was free before the deadline of this job: it was not begun."""
+
+    code = "deadline_passed"
+
+
 class LeaseLostError(AudioTextError):
     """Another worker owns this job now, or it was cancelled."""
 
@@ -327,12 +341,6 @@ class QueueUnavailableError(TransientError):
 
 class EventsUnavailableError(TransientError):
     """Live events are not available just now: try again in a few seconds."""
-class DeadlinePassedError(AudioTextError):
-    """No worker was free before the deadline of this job: it was not begun."""
-
-    code = "deadline_passed"
-
-
 
     code = "events_unavailable"
 

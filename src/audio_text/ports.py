@@ -11,6 +11,7 @@ from msgspec import UNSET, UnsetType
 
 from audio_text.domain.backlog import Backlog
 from audio_text.domain.events import JobUpdate, Published
+from audio_text.domain.idempotency import IdempotencyKey, Submitted
 from audio_text.domain.job import AttemptEnd, AttemptRecord, Completed, Failed, Job, Retention
 from audio_text.domain.listing import JobQuery
 from audio_text.domain.multipart import MultipartUpload
@@ -31,8 +32,22 @@ class JobRepository(Protocol):
     Whatever ends a job sets its expires_at, if it has an expires_in_seconds; a retry clears it.
     """
 
-    async def add(self, job: Job) -> None:
-        """Store a new job, committed when this returns."""
+    async def add(self, job: Job, *, key: IdempotencyKey | None = None) -> bool:
+        """Store a new job, committed when this returns; with a key, both or none of them.
+
+        False, and nothing stored, when another job holds the key.
+        """
+        ...
+
+    async def submitted(self, key: IdempotencyKey) -> Submitted | None:
+        """What was submitted under this text by this owner, whatever it was; None: nothing that still holds.
+
+        A key goes when it expires, and with its job.
+        """
+        ...
+
+    async def forget_keys(self, *, limit: int) -> int:
+        """Remove keys that have expired, at most `limit`; how many there were."""
         ...
 
     async def get(self, job_id: str) -> Job:
@@ -433,14 +448,6 @@ class Waiters(Protocol):
 
     async def is_anybody_there(self, job_id: str) -> bool:
         """Whether somebody said so, and the time is not over."""
-        ...
-
-    async def remember(self, request: str, job_id: str, *, seconds: float) -> None:
-        """Keep for so long which job a request led to; `request` is a digest of all that it asked for."""
-        ...
-
-    async def recall(self, request: str) -> str | None:
-        """The job that the same request led to before, if that is known."""
         ...
 
 

@@ -46,25 +46,11 @@ class WaitersContract:
         await asyncio.sleep(0.1)
         assert await waiters.is_anybody_there(job_id)
 
-    async def test_a_request_is_remembered_for_a_while(self, waiters: Waiters) -> None:
-        request, job_id = uuid4().hex, str(uuid4())
-        assert await waiters.recall(request) is None
-        await waiters.remember(request, job_id, seconds=60)
-        assert await waiters.recall(request) == job_id
-        await waiters.remember(request, job_id, seconds=0.05)
-        async with asyncio.timeout(10):
-            while await waiters.recall(request) is not None:
-                await asyncio.sleep(0.01)
-
     async def test_a_register_that_is_away_says_so(self, away: Waiters) -> None:
         with pytest.raises(EventsUnavailableError):
             await away.stay("job", seconds=1)
         with pytest.raises(EventsUnavailableError):
             await away.is_anybody_there("job")
-        with pytest.raises(EventsUnavailableError):
-            await away.remember("request", "job", seconds=1)
-        with pytest.raises(EventsUnavailableError):
-            await away.recall("request")
 
 
 class TestFakeWaiters(WaitersContract):

@@ -11,17 +11,14 @@ from audio_text.errors import InvalidRequestError, JobNotFoundError, JobStateErr
 from audio_text.ports import Again, Notes, Released
 from fakes.backlog import FakeJobBacklog
 from fakes.claims import FakeJobClaims
+from fakes.keys import FakeJobKeys
 from fakes.rows import RETRYABLE, UNFINISHED, end, storable_struct
 from fakes.search import FakeJobSearch
 from fakes.upkeep import FakeJobUpkeep
 
 
-class FakeJobRepository(FakeJobClaims, FakeJobSearch, FakeJobBacklog, FakeJobUpkeep):
+class FakeJobRepository(FakeJobKeys, FakeJobClaims, FakeJobSearch, FakeJobBacklog, FakeJobUpkeep):
     """`jobs` is open to tests; while `is_down`, every method raises DatabaseUnavailableError."""
-
-    async def add(self, job: Job) -> None:
-        await self.check()
-        self.jobs.setdefault(job.id, storable_struct(job))
 
     async def get(self, job_id: str) -> Job:
         await self.check()

@@ -10,7 +10,6 @@ class FakeWaiters:
 
     def __init__(self) -> None:
         self.until: dict[str, float] = {}
-        self.requests: dict[str, tuple[str, float]] = {}
         self.is_down = False
 
     async def stay(self, job_id: str, *, seconds: float) -> None:
@@ -20,15 +19,6 @@ class FakeWaiters:
     async def is_anybody_there(self, job_id: str) -> bool:
         self._answer()
         return self.until.get(job_id, 0.0) > time.monotonic()
-
-    async def remember(self, request: str, job_id: str, *, seconds: float) -> None:
-        self._answer()
-        self.requests[request] = job_id, time.monotonic() + seconds
-
-    async def recall(self, request: str) -> str | None:
-        self._answer()
-        job_id, until = self.requests.get(request, ("", 0.0))
-        return job_id if until > time.monotonic() else None
 
     def _answer(self) -> None:
         if self.is_down:

@@ -15,6 +15,7 @@ from piccolo.querystring import QueryString
 
 from audio_text.adapters.database import PooledEngine, open_database, vendor_errors
 from audio_text.adapters.repository import PiccoloJobRepository
+from audio_text.domain.idempotency import IdempotencyKey
 from audio_text.domain.job import AttemptEnd, Completed, Failed, Retention
 from audio_text.domain.listing import JobQuery
 from audio_text.errors import AudioTextError, DatabaseUnavailableError
@@ -34,6 +35,7 @@ COMPLETED = Completed(
 )
 FAILED = Failed(error_code="c", error_message="m", processing_time_seconds=0.1)
 HANDED_BACK = Released(end=AttemptEnd.handed_back)
+KEY = IdempotencyKey(text="k", fingerprint="f", seconds=60)
 RETENTION = Retention(completed_seconds=0.0, retryable_seconds=None)
 
 
@@ -229,6 +231,9 @@ async def test_every_method_is_one_statement(engine: PooledEngine, jobs: Piccolo
     counts = {}
     for name, use in {
         "add": lambda: jobs.add(job),
+        "add under key": lambda: jobs.add(make_job(), key=KEY),
+        "submitted": lambda: jobs.submitted(KEY),
+        "forget_keys": lambda: jobs.forget_keys(limit=10),
         "get": lambda: jobs.get(job.id),
         "find": lambda: jobs.find(JobQuery(), limit=10),
         "claim": lambda: jobs.claim(TIER, owner="w", lease_seconds=60),

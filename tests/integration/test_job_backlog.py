@@ -8,20 +8,21 @@ from piccolo.querystring import QueryString
 
 from audio_text.adapters.job_backlog import BACKLOGS
 from audio_text.adapters.job_claims import CLAIM, COMPLETE, FAIL, RECORD, RELEASE
+from audio_text.adapters.job_keys import ADD
 from audio_text.adapters.job_search import statement_of
-from audio_text.adapters.job_table import ADD, ATTEMPTS, CANCEL, DEAD_LETTERS, GET, RETRY, SEGMENTS
+from audio_text.adapters.job_table import ATTEMPTS, CANCEL, DEAD_LETTERS, GET, RETRY, SEGMENTS
 from audio_text.adapters.job_upkeep import (
     DELETE_EXPIRED,
     END_EXHAUSTED,
-    MARK_ANNOUNCED,
     END_LATE,
+    MARK_ANNOUNCED,
     NEEDED_OBJECTS,
     UNANNOUNCED,
 )
 from audio_text.adapters.rows import job_parameters
-from factories import make_job
 from audio_text.domain.job import JobStatus
 from audio_text.domain.listing import JobQuery, JobSort
+from factories import make_job
 from services.database import Database, numbered, temporary_database
 from services.postgres import PostgresServer
 
@@ -47,7 +48,7 @@ SELECT id, number, number, 'w', now(), 0 FROM transcription_job, generate_series
 """
 """5,000 jobs that are over and 10,000 that wait."""
 
-SOME_MAY_BE_SORTED = {BACKLOGS, CLAIM, SEGMENTS, ATTEMPTS, END_EXHAUSTED, DELETE_EXPIRED}
+SOME_MAY_BE_SORTED = {BACKLOGS, CLAIM, SEGMENTS, ATTEMPTS, END_EXHAUSTED, END_LATE, DELETE_EXPIRED}
 """The oldest of each owner, the few of one job, or the few that are due."""
 
 
@@ -87,10 +88,10 @@ async def backlog(postgres_server: PostgresServer, migrated_database: str) -> As
         pytest.param(RETRY, "NULL, NULL, '{}', 'x'", "transcription_segment_position", id="retry"),
         pytest.param(DEAD_LETTERS, "NULL, NULL, 100", "transcription_job_dead_letter", id="dead letters"),
         pytest.param(END_EXHAUSTED, "'{\"a\": 1}', 'c', 'm'", "transcription_job_running", id="exhausted"),
+        pytest.param(END_LATE, "100, 'c', 'm'", "transcription_job_deadline", id="late"),
         pytest.param(UNANNOUNCED, "1, 100", "transcription_job_unannounced", id="unannounced"),
         pytest.param(MARK_ANNOUNCED, "'[\"x\"]'", "transcription_job_", id="announced"),
         pytest.param(DELETE_EXPIRED, "100", "transcription_job_expiry", id="expired"),
-        pytest.param(END_LATE, "100, 'c', 'm'", "transcription_job_deadline", id="late"),
         pytest.param(NEEDED_OBJECTS, "'[\"k\"]', NULL, 1", "transcription_job_recording", id="objects"),
     ],
 )

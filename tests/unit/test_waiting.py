@@ -9,6 +9,7 @@ import pytest
 
 import media
 from audio_text.domain.events import JobUpdate
+from audio_text.domain.idempotency import IdempotencyKey
 from audio_text.domain.job import Completed, Job, JobStatus
 from audio_text.domain.keys import new_key
 from audio_text.errors import AudioTextError, EventsUnavailableError, JobNotFoundError, WaitTooLongError
@@ -24,6 +25,7 @@ from fakes.store import FakeAudioStore
 from fakes.waiters import FakeWaiters
 
 GRACE_SECONDS = 0.03
+SAME, OTHER = (IdempotencyKey(text=text, fingerprint=text, seconds=60) for text in ("same", "other"))
 
 
 @dataclass
@@ -179,21 +181,21 @@ async def test_without_live_events_a_waiter_is_sent_away_for_a_moment() -> None:
 async def test_a_second_try_finds_the_job_of_the_first() -> None:
     world = World()
     async with world.service() as service:
-        first, _ = await service.submit(world.submission(), request="same", is_retry=False)
-        found, is_new = await service.submit(world.submission(), request="same", is_retry=True)
+        first, _ = await service.submit(world.submission(), key=SAME, is_retry=False)
+        found, is_new = await service.submit(world.submission(), key=SAME, is_retry=True)
         assert (found.id, is_new) == (first.id, False)
-        other, is_new = await service.submit(world.submission(), request="other", is_retry=True)
+        other, is_new = await service.submit(world.submission(), key=OTHER, is_retry=True)
         assert (other.id != first.id, is_new) == (True, True)
-        again, is_new = await service.submit(world.submission(), request="same", is_retry=False)
+        again, is_new = await service.submit(world.submission(), key=SAME, is_retry=False)
         assert (again.id != first.id, is_new) == (True, True)
 
 
 async def test_a_second_try_sends_a_cancelled_job_on() -> None:
     world = World()
     async with world.service() as service:
-        first, _ = await service.submit(world.submission(), request="same", is_retry=False)
+        first, _ = await service.submit(world.submission(), key=SAME, is_retry=False)
         await world.jobs.cancel(first.id)
-        found, is_new = await service.submit(world.submission(), request="same", is_retry=True)
+        found, is_new = await service.submit(world.submission(), key=SAME, is_retry=True)
     assert (found.id, found.status, is_new) == (first.id, JobStatus.pending, False)
 
 
@@ -201,7 +203,7 @@ async def test_a_second_try_sends_a_cancelled_job_on() -> None:
 async def test_a_second_try_is_a_new_job_when_the_first_is_lost(loss: str) -> None:
     world = World()
     async with world.service() as service:
-        first, _ = await service.submit(world.submission(), request="same", is_retry=False)
+        first, _ = await service.submit(world.submission(), key=SAME, is_retry=False)
         if loss == "job":
             await world.jobs.delete(first.id)
         elif loss == "recording":
@@ -209,6 +211,6 @@ async def test_a_second_try_is_a_new_job_when_the_first_is_lost(loss: str) -> No
             await world.store.delete(first.object_key)
         else:
             world.waiters.is_down = True
-        second, is_new = await service.submit(world.submission(), request="same", is_retry=True)
+        second, is_new = await service.submit(world.submission(), key=SAME, is_retry=True)
     assert is_new
     assert second.id != first.id

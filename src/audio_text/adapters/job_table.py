@@ -4,15 +4,12 @@ from datetime import datetime
 
 from msgspec import UNSET
 
-from audio_text.adapters.rows import attempts_of, job_of, job_parameters, json_text, segments_of
-from audio_text.adapters.statements import COLUMNS, SELECTED, VALUES, Statements
+from audio_text.adapters.rows import attempts_of, job_of, json_text, segments_of
+from audio_text.adapters.statements import SELECTED, Statements
 from audio_text.domain.job import MOST_METADATA, AttemptRecord, Job, JobStatus
 from audio_text.domain.transcript import Segment
 from audio_text.errors import InvalidRequestError, JobNotFoundError, JobStateError
 from audio_text.ports import Again, Notes
-
-# Ids are random, so a conflict can only be this very statement, sent again after its answer was lost.
-ADD = f"INSERT INTO transcription_job ({COLUMNS}) VALUES ({VALUES}) ON CONFLICT (id) DO NOTHING"  # noqa: S608 -- names
 
 GET = f"SELECT {SELECTED} FROM transcription_job WHERE id = {{}}"  # noqa: S608 -- our own column names
 
@@ -123,10 +120,6 @@ UPDATE transcription_job SET is_dead_letter = false, update_date = now() WHERE i
 
 class JobTable(Statements):
     """The part of the port `JobRepository` that the API and the command line use."""
-
-    async def add(self, job: Job) -> None:
-        """Store a new job."""
-        await self._run(ADD, *job_parameters(job), repeatable=True)
 
     async def get(self, job_id: str) -> Job:
         """Read one job. Raises JobNotFoundError."""

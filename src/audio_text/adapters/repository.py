@@ -5,10 +5,11 @@ Every method is one statement, and therefore one transaction.
 
 from audio_text.adapters.job_backlog import JobBacklog
 from audio_text.adapters.job_claims import JobClaims
+from audio_text.adapters.job_keys import JobKeys
 from audio_text.adapters.job_search import JobSearch
 from audio_text.adapters.job_table import JobTable
 from audio_text.adapters.job_upkeep import JobUpkeep
 
 
-class PiccoloJobRepository(JobTable, JobSearch, JobClaims, JobBacklog, JobUpkeep):
+class PiccoloJobRepository(JobKeys, JobTable, JobSearch, JobClaims, JobBacklog, JobUpkeep):
     """The port `JobRepository` over a Piccolo engine."""

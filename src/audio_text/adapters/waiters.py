@@ -1,4 +1,4 @@
-"""Who waits with an open request, in Redis: two kinds of keys that vanish by themselves."""
+"""Who waits with an open request, in Redis: keys that vanish by themselves."""
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -30,17 +30,6 @@ class RedisWaiters:
         async with answering(EventsUnavailableError):
             return bool(await self._client.exists(_waiting(job_id)))
 
-    async def remember(self, request: str, job_id: str, *, seconds: float) -> None:
-        """Keep for so long which job a request led to."""
-        async with answering(EventsUnavailableError):
-            await self._client.set(_request(request), job_id, px=round(seconds * 1_000))
-
-    async def recall(self, request: str) -> str | None:
-        """The job that the same request led to before, if that is known."""
-        async with answering(EventsUnavailableError):
-            job_id = await self._client.get(_request(request))
-        return job_id.decode() if isinstance(job_id, bytes) else job_id
-
 
 @asynccontextmanager
 async def open_waiters(settings: RedisSettings, password: str, *, client_name: str) -> AsyncGenerator[RedisWaiters]:
@@ -53,7 +42,3 @@ async def open_waiters(settings: RedisSettings, password: str, *, client_name: s
 
 def _waiting(job_id: str) -> str:
     return f"{PREFIX}:waiting:{job_id}"
-
-
-def _request(digest: str) -> str:
-    return f"{PREFIX}:request:{digest}"

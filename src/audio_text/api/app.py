@@ -29,6 +29,7 @@ from audio_text.api import (
 from audio_text.api.allowed import allowed
 from audio_text.api.decoding import JsonRequest, refuse_broken_query
 from audio_text.api.dependencies import PROVIDERS
+from audio_text.api.idempotency import REPLAYED_HEADER
 from audio_text.api.openai import refusals
 from audio_text.api.request_log import HEADER, RequestLog
 from audio_text.bootstrap import ApiServices, open_api_services
@@ -59,7 +60,7 @@ def create_app(settings: Settings, *, open_services: OpenServices = open_api_ser
         before_request=_before_request,
         cors_config=CORSConfig(
             allow_origins=list(settings.api.cors_origins),
-            expose_headers=["ETag", "Link", "Location", "Retry-After", "Transcript-Status", HEADER],
+            expose_headers=["ETag", REPLAYED_HEADER, "Link", "Location", "Retry-After", "Transcript-Status", HEADER],
         ),
         dependencies=PROVIDERS,
         exception_handlers={Exception: _render},

@@ -7,16 +7,19 @@ from litestar.openapi.spec import Example
 from litestar.params import JSONBody, PathParameter
 
 from audio_text.api.choices import RetryRequest
-from audio_text.api.dependencies import GivenServices
+from audio_text.api.dependencies import GivenServices, GivenSettings
 from audio_text.api.dto import AttemptView, EmailAnswer, EmailRequest, JobView, checked_job_id
+from audio_text.api.idempotency import REPLAYED_HEADER, GivenKey
 from audio_text.api.job_requests import NotesRequest, TranscribeRequest
 from audio_text.api.problems import documented, documented_header
 from audio_text.api.request_log import request_id_of
+from audio_text.domain.idempotency import IdempotencyKey, digest_of
 from audio_text.domain.job import Priority
 from audio_text.errors import (
     DatabaseUnavailableError,
     EmptyAudioError,
     ForeignUrlError,
+    IdempotencyKeyReusedError,
     InvalidAudioError,
     InvalidRequestError,
     JobNotFoundError,
@@ -41,7 +44,10 @@ JobId = Annotated[
     "/job/transcribe",
     summary="Submit a job",
     response_description="The job, pending.",
-    response_headers=[documented_header("Location", "Where to read it.")],
+    response_headers=[
+        documented_header("Location", "Where to read it."),
+        documented_header(REPLAYED_HEADER, "`true` where the job was submitted before, under the same key."),
+    ],
     responses=documented(
         InvalidRequestError,
         UnknownModelError,
@@ -52,33 +58,47 @@ JobId = Annotated[
         UnsupportedMediaError,
         InvalidAudioError,
         NoSoundTrackError,
+        IdempotencyKeyReusedError,
         DatabaseUnavailableError,
         StoreUnavailableError,
     ),
     tags=["jobs"],
 )
 async def transcribe(
-    request: Request[Any, Any, Any], data: JSONBody[TranscribeRequest], services: GivenServices
+    request: Request[Any, Any, Any],
+    data: JSONBody[TranscribeRequest],
+    *,
+    services: GivenServices,
+    settings: GivenSettings,
+    idempotency_key: GivenKey = None,
 ) -> Response[JobView]:
     """Have an uploaded recording transcribed.
 
     The upload is looked at first: it must be there, not too large, and hold sound. The job is safe once this answers.
+    If the answer is lost, send the same request again under the same `Idempotency-Key`: there will be one job.
     """
-    job = await services.submission.submit(
-        Submission(
-            filename=data.filename,
-            url=data.url,
-            model=data.model or data.mode,
-            options=data.options,
-            description=data.description,
-            metadata=data.metadata or {},
-            priority=data.priority or Priority.normal,
-            expires_in=data.expires_in,
-            deadline_in=data.deadline_in,
-            request_id=request_id_of(request.scope),
-        )
+    submission = Submission(
+        filename=data.filename,
+        url=data.url,
+        model=data.model or data.mode,
+        options=data.options,
+        description=data.description,
+        metadata=data.metadata or {},
+        priority=data.priority or Priority.normal,
+        expires_in=data.expires_in,
+        deadline_in=data.deadline_in,
+        request_id=request_id_of(request.scope),
     )
-    return Response(JobView.of(job), headers={"Location": f"/api/v1/job/status/{job.id}"})
+    is_new = True
+    if idempotency_key is None:
+        job = await services.submission.submit(submission)
+    else:
+        key = IdempotencyKey(
+            text=idempotency_key, fingerprint=digest_of(data), seconds=settings.job.idempotency_seconds
+        )
+        job, is_new = await services.submission.submit_once(submission, key=key)
+    headers = {"Location": f"/api/v1/job/status/{job.id}"} | ({} if is_new else {REPLAYED_HEADER: "true"})
+    return Response(JobView.of(job), headers=headers)
 
 
 @get(
@@ -92,35 +112,6 @@ async def read_job(job_id: JobId, services: GivenServices) -> JobView:
     """Read one job: while it waits, with its place in the queue; once it is completed, with its text."""
     job = await services.lifecycle.get(checked_job_id(job_id))
     return JobView.of(job, await services.backlog.place(job))
-
-
-@get(
-    "/job/read",
-    summary="List jobs",
-    response_description="Jobs, newest first.",
-    response_headers=[documented_header("Link", 'The next page, rel="next", if there is one.')],
-    responses=documented(InvalidRequestError, DatabaseUnavailableError),
-    tags=["jobs"],
-)
-async def read_jobs(
-    *,
-    services: GivenServices,
-    settings: GivenSettings,
-    limit: Limit = None,
-    cursor: Cursor = None,
-    status: Annotated[
-        JobStatus | None, QueryParameter(description="Only jobs that stand so.", examples=[Example(value="completed")])
-    ] = None,
-) -> Response[list[JobView]]:
-    """List jobs, newest first, a page at a time."""
-    size = min(limit or settings.job.list_limit, settings.job.list_limit)
-    before = decoded(cursor) if cursor else None
-    jobs = await services.lifecycle.recent(limit=size, before=before, status=status)
-    headers: dict[str, str] = {}
-    if len(jobs) == size and await services.lifecycle.recent(limit=1, before=_place(jobs[-1]), status=status):
-        query = {"limit": size, "cursor": encoded(_place(jobs[-1]))} | ({"status": status.value} if status else {})
-        headers["Link"] = f'</api/v1/job/read?{urlencode(query)}>; rel="next"'
-    return Response([JobView.of(job) for job in jobs], headers=headers)
 
 
 @post(

@@ -6,14 +6,24 @@ from uuid import uuid4
 
 import msgspec
 
+from audio_text.domain.idempotency import IdempotencyKey
 from audio_text.domain.job import Job, JobStatus, Priority
 from audio_text.domain.options import Channels
-from audio_text.errors import InvalidRequestError, RecordingTooLongError, TooManyChannelsError
+from audio_text.errors import (
+    DatabaseUnavailableError,
+    IdempotencyKeyReusedError,
+    InvalidRequestError,
+    RecordingTooLongError,
+    TooManyChannelsError,
+)
 from audio_text.ports import AudioProbe, Resources
 from audio_text.services.choices import chosen_options
 from audio_text.services.uploads import UploadService
 from audio_text.services.waking import wake
 from audio_text.settings import Settings
+
+TRIES = 3
+"""A key may expire, or its job be deleted, between the moment when it is taken and the one when it is looked up."""
 
 
 class Submission(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,7 +58,37 @@ class SubmissionService:
         self._uploads = UploadService(store=resources.store, settings=settings.upload)
 
     async def submit(self, submission: Submission) -> Job:
-        """Check, store, commit, then enqueue; the job is safe once this returns.
+        """Check, store, commit, then enqueue; the job is safe once this returns. Raises what `_checked` raises."""
+        job = await self._checked(submission)
+        await self._jobs.add(job)
+        await wake(self._queue, job.tier, job)
+        return job
+
+    async def submit_once(self, submission: Submission, *, key: IdempotencyKey) -> tuple[Job, bool]:
+        """Submit, or find what was submitted under the key: the job as it was then; and whether it is new.
+
+        Raises what `submit` raises, and IdempotencyKeyReusedError when that was something else.
+        """
+        for _ in range(TRIES):
+            if not key.takes_over and (earlier := await self.submitted(key)) is not None:
+                return earlier, False
+            job = await self._checked(submission)
+            if await self._jobs.add(job, key=key):
+                await wake(self._queue, job.tier, job)
+                return job, True
+        raise DatabaseUnavailableError("This key is given to one job after another: try again.")
+
+    async def submitted(self, key: IdempotencyKey) -> Job | None:
+        """Find the job that was submitted under the key, as it was then. Raises IdempotencyKeyReusedError."""
+        earlier = await self._jobs.submitted(key)
+        if earlier is None:
+            return None
+        if earlier.fingerprint != key.fingerprint:
+            raise IdempotencyKeyReusedError
+        return earlier.job
+
+    async def _checked(self, submission: Submission) -> Job:
+        """Look at the upload and make the job.
 
         Raises UnknownModelError, ForeignUrlError, UploadMissingError, UploadTooLargeError, UnsupportedMediaError and
         its kinds, RecordingTooLongError, TooManyChannelsError, InvalidRequestError for options and expires_in, and
@@ -67,7 +107,7 @@ class SubmissionService:
         if options.channels is Channels.separate and facts.channels > self._settings.engine.max_channels:
             raise TooManyChannelsError(facts.channels, self._settings.engine.max_channels)
         now = datetime.now(UTC)
-        job = Job(
+        return Job(
             id=str(uuid4()),
             filename=submission.filename,
             url=submission.url.partition("?")[0],
@@ -88,9 +128,6 @@ class SubmissionService:
             creation_date=now,
             update_date=now,
         )
-        await self._jobs.add(job)
-        await wake(self._queue, job.tier, job)
-        return job
 
     def _expiry(self, expires_in: int | None) -> int | None:
         """How many seconds after its end the job is removed; None: never. Raises InvalidRequestError."""

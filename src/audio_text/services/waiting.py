@@ -1,7 +1,6 @@
 """Use case: wait for a job with an open request. When nobody waits any more, the work stops."""
 
 import asyncio
-import hashlib
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -9,6 +8,7 @@ from contextlib import aclosing
 import msgspec
 import structlog
 
+from audio_text.domain.idempotency import IdempotencyKey
 from audio_text.domain.job import Job, JobStatus
 from audio_text.domain.transcript import Segment
 from audio_text.errors import (
@@ -61,20 +61,18 @@ class WaitingService:
         for task in self._leaving:
             task.cancel()
 
-    async def submit(self, submission: Submission, *, request: str, is_retry: bool) -> tuple[Job, bool]:
+    async def submit(self, submission: Submission, *, key: IdempotencyKey, is_retry: bool) -> tuple[Job, bool]:
         """Submit, or find the job that the same request led to before; whether it is a new one.
 
-        `request` is a digest of all that was asked for, and by whom. Raises what SubmissionService raises.
+        A request that is no retry takes the key over. Raises what SubmissionService raises.
         """
-        if is_retry and (job := await self._earlier(request)) is not None:
-            log.info("request_joined", job_id=job.id)
-            return job, False
-        job = await self._submission.submit(submission)
-        try:
-            await self._waiters.remember(request, job.id, seconds=self._settings.retry_seconds)
-        except TransientError as error:
-            log.warning("request_not_remembered", job_id=job.id, error=error.detail)
-        return job, True
+        takes_over = not is_retry
+        if is_retry and (told := await self._submission.submitted(key)) is not None:
+            if (job := await self._earlier(told.id)) is not None:
+                log.info("request_joined", job_id=job.id)
+                return job, False
+            takes_over = True
+        return await self._submission.submit_once(submission, key=msgspec.structs.replace(key, takes_over=takes_over))
 
     async def follow(self, job_id: str) -> AsyncGenerator[LiveUpdate | None, None]:
         """Tell what LiveService tells, None every few seconds without news, until the job is over.
@@ -113,12 +111,9 @@ class WaitingService:
                 pass
         return await self._jobs.get(job_id), await self._jobs.segments(job_id)
 
-    async def _earlier(self, request: str) -> Job | None:
+    async def _earlier(self, job_id: str) -> Job | None:
         """The job of the first try, if it still leads to a transcript."""
         try:
-            job_id = await self._waiters.recall(request)
-            if job_id is None:
-                return None
             await self._waiters.stay(job_id, seconds=self._settings.grace_seconds)
             job = await self._jobs.get(job_id)
             if job.status is JobStatus.cancelled:
@@ -144,8 +139,3 @@ class WaitingService:
             return
         except Exception as error:  # noqa: BLE001 -- it must not end the process: the job runs to its end instead
             log.warning("job_not_abandoned", job_id=job_id, error=str(error))
-
-
-def digest_of(*parts: object) -> str:
-    """Sum up what a request asks for, in hexadecimal."""
-    return hashlib.sha256(msgspec.json.encode(parts, order="deterministic")).hexdigest()

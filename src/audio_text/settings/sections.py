@@ -67,6 +67,7 @@ class JobSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True
     keep_failed_audio_days: Annotated[int, Meta(ge=0, le=MOST_DAYS)]
     expires_seconds: Annotated[int, Meta(ge=0, le=MOST_SECONDS)]
     max_expires_seconds: Annotated[int, Meta(ge=1, le=MOST_SECONDS)]
+    idempotency_seconds: Annotated[int, Meta(ge=1, le=MOST_SECONDS)]
     list_limit: Annotated[int, Meta(ge=1, le=1_000)]
 
     @property
@@ -87,7 +88,6 @@ class OpenaiSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=T
     longest_audio_seconds: Seconds
     longest_wait_seconds: Seconds
     grace_seconds: Seconds
-    retry_seconds: Positive
     aliases: dict[str, str]
 
 

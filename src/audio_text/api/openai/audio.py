@@ -7,6 +7,7 @@ from litestar.openapi.datastructures import ResponseSpec
 
 from audio_text.api.dependencies import GivenServices, GivenSettings
 from audio_text.api.dto import JobView
+from audio_text.api.idempotency import KEY_HEADER, checked_key
 from audio_text.api.openai.deltas import Deltas
 from audio_text.api.openai.fields import TranscriptionForm, TranslationForm, understood
 from audio_text.api.openai.form import Form
@@ -15,11 +16,13 @@ from audio_text.api.openai.replies import Transcription, reply
 from audio_text.api.presence import while_connected
 from audio_text.api.request_log import request_id_of
 from audio_text.bootstrap import ApiServices
+from audio_text.domain.idempotency import IdempotencyKey, digest_of
 from audio_text.domain.job import Job, JobStatus
 from audio_text.errors import (
     DatabaseUnavailableError,
     EmptyAudioError,
     EventsUnavailableError,
+    IdempotencyKeyReusedError,
     InvalidAudioError,
     InvalidFieldError,
     InvalidRequestError,
@@ -32,7 +35,6 @@ from audio_text.errors import (
     WaitTooLongError,
 )
 from audio_text.services.submission import Submission
-from audio_text.services.waiting import digest_of
 from audio_text.settings import Settings
 
 JOB_HEADER = "X-Job-ID"
@@ -58,6 +60,7 @@ _ANSWERS = {
     EmptyAudioError,
     NoSoundTrackError,
     RecordingTooLongError,
+    IdempotencyKeyReusedError,
     WaitTooLongError,
     DatabaseUnavailableError,
     StoreUnavailableError,
@@ -133,7 +136,12 @@ async def _submitted(
         # A job that somebody waits for ends with the waiting; one that is only looked up later must be another.
         asked = (submission.model, submission.options, body.recording.sha256, _is_async(request))
         digest = digest_of(request.headers.get("authorization", ""), *asked)
-        job, is_new = await services.waiting.submit(submission, request=digest, is_retry=_is_retry(request))
+        given = checked_key(request.headers.get(KEY_HEADER))
+        key = IdempotencyKey(
+            text=given or f"openai {digest}", fingerprint=digest, seconds=settings.job.idempotency_seconds
+        )
+        is_retry = given is not None or _is_retry(request)
+        job, is_new = await services.waiting.submit(submission, key=key, is_retry=is_retry)
     finally:
         if not is_new:
             await body.discard()
