@@ -83,6 +83,14 @@ fmt: setup
 bench *arguments: setup
     @python -m benchmarks "$@"
 
+# Try many thousand requests against everything that the OpenAPI document says: just fuzz --seed 2
+fuzz *arguments: setup
+    @python -m benchmarks fuzz "$@"
+
+# Write docs/reference/openapi.json anew, which a test compares with what the API says of itself
+openapi: setup
+    @PYTHONPATH=tests python -m services.openapi
+
 # Resolve the locks again; `just lock --upgrade` takes newer versions
 [script]
 lock *arguments: setup

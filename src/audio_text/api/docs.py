@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from string import Template
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from litestar import Litestar, Response, get
@@ -84,6 +84,12 @@ not take what it was sent. The messages are among the schemas: Connected, JobUpd
 For several jobs there is one WebSocket, `/api/v1/job/ws`: send a Subscribe or Unsubscribe for each. The same updates
 come as server-sent events from `/api/v1/job/{job_id}/events` and, for several jobs, `/api/v1/job/events`.
 """
+_ONLY_BASES = frozenset({choices.Choices, messages.Message})
+"""Nothing of these types is ever sent."""
+
+_COMPLETE = {"temperature": [[0.0, 0.2, 0.4, 0.6, 0.8, 1.0]]}
+"""Examples of options that a request may abbreviate."""
+
 _TAGS = [
     Tag(name="audio", description="Recordings: where to upload them."),
     Tag(name="jobs", description="Jobs: submit, read, list, cancel, retry, delete, mail."),
@@ -150,7 +156,37 @@ def _document(handlers: Sequence[ControllerRouterHandler], version: str) -> dict
     transcript["responses"]["200"]["content"] = transcript_views.CONTENT
     for path in ("/api/v1/job/{job_id}/events", "/api/v1/job/events"):
         document["paths"][path]["get"]["responses"]["200"]["content"] = events.CONTENT
+    _drop_ids_of_examples(document["paths"])
+    _drop_nulls_of_parameters(document["paths"])
     return document
+
+
+def _drop_nulls_of_parameters(paths: dict[str, dict[str, dict[str, Any]]]) -> None:
+    """A parameter may be left out, but no query can say null; the framework takes the one for the other."""
+    for operation in (operation for methods in paths.values() for operation in methods.values()):
+        for parameter in operation.get("parameters", []):
+            match parameter["schema"]:
+                case {"oneOf": [sent, {"type": "null"}], **others}:
+                    parameter["schema"] = {**sent, **others}
+                case _:
+                    pass
+
+
+def _drop_ids_of_examples(node: object) -> None:
+    """OpenAPI names an example by its key; the framework writes the name into it as well, where it is not allowed."""
+    match node:
+        case dict():
+            members = cast("dict[str, Any]", node)
+            if isinstance(examples := members.get("examples"), dict):
+                for example in cast("dict[str, dict[str, Any]]", examples).values():
+                    example.pop("id", None)
+            for member in members.values():
+                _drop_ids_of_examples(member)
+        case list():
+            for item in cast("list[object]", node):
+                _drop_ids_of_examples(item)
+        case _:
+            pass
 
 
 def _schemas() -> dict[str, Any]:
@@ -159,11 +195,17 @@ def _schemas() -> dict[str, Any]:
         for module in (*description.MODULES, choices, dto, job_requests, messages, transcript_views, upload_views)
         for kind in vars(module).values()
         if isinstance(kind, type) and issubclass(kind, msgspec.Struct) and kind.__module__ == module.__name__
+        if kind not in _ONLY_BASES
     ]
     _, components = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
     # A job's options mean what they mean in a request.
     for shown, asked in (("TranscriptionOptions", "TranscribeRequest"), ("VadOptions", "VadChoice")):
         for name, schema in components[shown]["properties"].items():
             meaning = components[asked]["properties"][name]
-            schema |= {"description": meaning["description"], "examples": meaning["examples"]}
+            schema |= {"description": meaning["description"], "examples": _COMPLETE.get(name, meaning["examples"])}
+    for component in components.values():
+        tag = component.get("properties", {}).get("type", {})
+        if names := tag.get("enum"):
+            tag.setdefault("description", "Tells this message from others.")
+            tag.setdefault("examples", names)
     return components

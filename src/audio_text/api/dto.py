@@ -19,13 +19,13 @@ _NOT_IN_A_NAME = re.compile(r"[\x00-\x1f\x7f/\\]")
 NAME: dict[str, Any] = {
     "minLength": 1,
     "maxLength": LONGEST_NAME,
-    "pattern": r"^[^\x00-\x1f\x7f/\\]*[^\s\x00-\x1f\x7f/\\][^\x00-\x1f\x7f/\\]*$",
+    "pattern": r"^[^\x00-\x1f\x7f/\\]*[^\s\x00-\x1f\x7f\x85/\\][^\x00-\x1f\x7f/\\]*$",
 }
 """The schema of a file's name. It is `check_name` that looks, and says what is wrong in words."""
 
 MEDIA_TYPE = r"^[\x20-\x7e]{0,255}$"
 # Plain on purpose: the mail server is the judge, this only stops what is no address at all.
-_ATOM = r"[^\s@<>(),;:\"\[\]\\.\x00-\x1f\x7f]+"
+_ATOM = r"[^\s@<>(),;:\"\[\]\\.\x00-\x1f\x7f-\x9f\ufeff]+"
 _ADDRESS = re.compile(rf"{_ATOM}(\.{_ATOM})*@{_ATOM}(\.{_ATOM})+")
 _LONGEST_ADDRESS = 254  # RFC 5321, 4.5.3.1.3
 _JOB_ID = re.compile(r"[\x21-\x7e]{1,100}")

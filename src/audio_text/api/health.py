@@ -5,6 +5,7 @@ from collections.abc import Awaitable
 
 from litestar import Response, get
 from litestar.openapi.datastructures import ResponseSpec
+from litestar.openapi.spec import Example
 
 from audio_text.api.dependencies import GivenServices
 from audio_text.api.dto import Alive, Dependency, Readiness
@@ -27,11 +28,24 @@ def alive() -> Alive:
     return Alive(message="audio-text is running.")
 
 
+_UNREADY = Example(
+    id="unavailable",
+    value={
+        "status": "unavailable",
+        "detail": "queue is down.",
+        "dependencies": {
+            "database": {"status": "up", "detail": None},
+            "queue": {"status": "down", "detail": "Refused."},
+        },
+    },
+)
+
+
 @get(
     "/health/ready",
     summary="Can it work?",
     response_description="Every dependency answers.",
-    responses={503: ResponseSpec(Readiness, description="At least one does not.", generate_examples=False)},
+    responses={503: ResponseSpec(Readiness, description="At least one does not.", examples=[_UNREADY])},
     tags=["health"],
 )
 async def ready(services: GivenServices) -> Response[Readiness]:

@@ -21,9 +21,7 @@ LONGEST_SECONDS = 2**31 - 1
 _NOT_IN_A_KEY = re.compile(r"[\x00-\x1f\x7f=]")
 
 Description = Annotated[str, Meta(max_length=4_000, extra_json_schema=NO_NUL)]
-Key = Annotated[
-    str, Meta(min_length=1, max_length=LONGEST_KEY, extra_json_schema={"pattern": r"^[^\x00-\x1f\x7f=]*$"})
-]
+Key = Annotated[str, Meta(min_length=1, max_length=LONGEST_KEY, extra_json_schema={"pattern": r"^[^\x00-\x1f\x7f=]*$"})]
 Value = Annotated[str, Meta(max_length=LONGEST_VALUE, extra_json_schema=NO_NUL)]
 
 

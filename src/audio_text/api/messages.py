@@ -81,12 +81,25 @@ class JobUpdateMessage(Message, frozen=True, kw_only=True, tag="job_update"):
     eta_seconds: Annotated[
         float | UnsetType | None, Meta(description="Pending: seconds until it will be begun, roughly.", examples=[41.5])
     ] = UNSET
-    result: Annotated[str | UnsetType | None, Meta(description="Completed: the transcript.")] = UNSET
-    language: Annotated[str | UnsetType | None, Meta(description="Completed: what was spoken.")] = UNSET
-    language_probability: Annotated[float | UnsetType | None, Meta(description="Completed: how sure that is.")] = UNSET
-    processing_time: Annotated[float | UnsetType | None, Meta(description="Wall time of the work, seconds.")] = UNSET
-    error: Annotated[str | UnsetType, Meta(description="Failed or cancelled: why, for a person.")] = UNSET
-    error_code: Annotated[str | UnsetType | None, Meta(description="Failed: why, for a program.")] = UNSET
+    result: Annotated[
+        str | UnsetType | None, Meta(description="Completed: the transcript.", examples=["Good morning."])
+    ] = UNSET
+    language: Annotated[str | UnsetType | None, Meta(description="Completed: what was spoken.", examples=["en"])] = (
+        UNSET
+    )
+    language_probability: Annotated[
+        float | UnsetType | None, Meta(description="Completed: how sure that is.", examples=[0.98])
+    ] = UNSET
+    processing_time: Annotated[
+        float | UnsetType | None, Meta(description="Wall time of the work, seconds.", examples=[8.4])
+    ] = UNSET
+    error: Annotated[
+        str | UnsetType,
+        Meta(description="Failed or cancelled: why, for a person.", examples=["The file has no sound track."]),
+    ] = UNSET
+    error_code: Annotated[
+        str | UnsetType | None, Meta(description="Failed: why, for a program.", examples=["no_sound_track"])
+    ] = UNSET
 
     @classmethod
     def of(cls, told: LiveUpdate) -> "JobUpdateMessage":

@@ -14,7 +14,7 @@ _FILE = {
     "description": "The recording. Its kind is told by its name, its type or how it begins.",
 }
 _FORMS = {"/v1/audio/transcriptions": "TranscriptionForm", "/v1/audio/translations": "TranslationForm"}
-_TEXT = {"schema": {"type": "string"}}
+_TEXT = {"schema": {"type": "string"}, "examples": {"text": {"value": "Good morning."}}}
 _DELTAS = described_stream(
     "TextDelta",
     "TextDone",
@@ -35,6 +35,17 @@ def complete(document: dict[str, Any]) -> None:
             "content": {"multipart/form-data": {"schema": {"$ref": f"#/components/schemas/{form}"}}},
         }
         operation["responses"]["200"]["content"] = _answers(is_streamed=form == "TranscriptionForm")
+    for path in (path for path in document["paths"] if path.startswith(refusals.PREFIX)):
+        for operation in document["paths"][path].values():
+            _give_back_nulls(operation["responses"])
+
+
+def _give_back_nulls(responses: dict[str, Any]) -> None:
+    """Every field of an error is always there, but the framework leaves nulls out of examples."""
+    for answer in responses.values():
+        for example in answer.get("content", {}).get("application/json", {}).get("examples", {}).values():
+            if "error" in example["value"]:
+                example["value"]["error"].setdefault("param", None)
 
 
 def _answers(*, is_streamed: bool) -> dict[str, Any]:
