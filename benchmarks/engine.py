@@ -25,7 +25,7 @@ from av.audio.frame import AudioFrame
 from numpy.typing import NDArray
 
 from audio_text.adapters.engine import WhisperEngine
-from audio_text.domain.options import TranscriptionOptions
+from audio_text.domain.options import Channels, TranscriptionOptions
 from audio_text.settings import Settings
 from audio_text.worker.run import share_heaps
 
@@ -46,6 +46,8 @@ class Case:
     room: int = 1
     first_only: bool = False
     """Give up after the first segment."""
+    is_separate: bool = False
+    """Transcribe each channel by itself."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,8 @@ async def measure(case: Case) -> Outcome:
 
 
 async def transcribe(engine: WhisperEngine, case: Case) -> tuple[float, int]:
-    chunks = engine.transcribe(Path(case.file), model="demo", options=TranscriptionOptions())
+    options = TranscriptionOptions(channels=Channels.separate if case.is_separate else Channels.mixed)
+    chunks = engine.transcribe(Path(case.file), model="demo", options=options)
     first, segments = 0.0, 0
     async for chunk in chunks:
         if chunk.segments and not segments:
@@ -154,6 +157,16 @@ def write_wav(path: Path, seconds: int) -> None:
             file.writeframes(piece.tobytes())
 
 
+def write_stereo(path: Path, seconds: int) -> None:
+    """The same on both sides, the right one a second later."""
+    sound = np.concatenate(list(tiled(seconds)))
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(2)
+        file.setsampwidth(2)
+        file.setframerate(RATE)
+        file.writeframes(np.stack([sound, np.roll(sound, RATE)], axis=1).tobytes())
+
+
 def write_mp3(path: Path, seconds: int) -> None:
     with av.open(str(path), "w", format="mp3") as out:
         stream = out.add_stream("libmp3lame", rate=RATE, layout="mono")
@@ -215,6 +228,17 @@ def report_concurrency(folder: Path, *, kind: str) -> None:
     )
 
 
+def report_channels(folder: Path, *, rounds: int) -> None:
+    one, both = folder / "one.wav", folder / "both.wav"
+    write_wav(one, LENGTHS["10 min"])
+    write_stereo(both, LENGTHS["10 min"])
+    ratios: list[float] = []
+    for _ in range(rounds):
+        mono = in_own_process(Case(str(one))).total_seconds
+        ratios.append(in_own_process(Case(str(both), is_separate=True)).total_seconds / (2 * mono))
+    print(f"\ntwo channels separately take {median(ratios):.2f} times as long as two recordings of one")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kind", choices=["wav", "mp3"], default="mp3")
@@ -229,6 +253,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         report(Path(folder), kind=arguments.kind, longest=arguments.longest, rounds=arguments.rounds)
         report_concurrency(Path(folder), kind=arguments.kind)
+        report_channels(Path(folder), rounds=arguments.rounds)
 
 
 if __name__ == "__main__":

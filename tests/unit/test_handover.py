@@ -49,6 +49,22 @@ async def test_a_thread_does_not_pass_a_window_whose_segments_are_not_stored_yet
     assert handover.take() == chunk_of(1, window=3_000)
 
 
+async def test_windows_of_other_channels_are_not_waited_for() -> None:
+    def chunk(number: int, channel: int, window: int) -> TranscriptChunk:
+        return make_chunk(make_segment(number, channel=channel, seek=window))
+
+    handover = Handover()
+    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+        await asyncio.to_thread(handover.put, chunk(0, 1, 0))
+        await asyncio.to_thread(handover.put, chunk(1, 2, 500))
+        ahead = group.create_task(asyncio.to_thread(handover.put, chunk(2, 1, 3_000)))
+        await asyncio.sleep(0.05)
+        assert not ahead.done()
+        assert handover.take()
+        assert handover.take() is None
+    assert handover.take() == chunk(2, 1, 3_000)
+
+
 async def test_what_holds_no_segment_never_waits() -> None:
     handover = Handover()
     await asyncio.to_thread(handover.put, chunk_of(0))

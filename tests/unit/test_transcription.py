@@ -12,8 +12,8 @@ import pytest
 from audio_text.domain.events import JobUpdate
 from audio_text.domain.job import AttemptEnd, Completed, Job, JobStatus
 from audio_text.domain.listing import JobQuery
-from audio_text.domain.options import TranscriptionOptions
-from audio_text.domain.transcript import TranscriptChunk
+from audio_text.domain.options import Channels, TranscriptionOptions
+from audio_text.domain.transcript import ChannelProgress, TranscriptChunk
 from audio_text.errors import (
     DatabaseUnavailableError,
     EngineBrokenError,
@@ -371,6 +371,46 @@ async def test_the_next_attempt_continues_behind_the_last_stored_segment(*, is_h
         )
     ]
     assert job.result_text == "Sentence 0. Sentence 1."
+
+
+async def test_the_next_attempt_continues_in_each_channel_where_it_was() -> None:
+    options = TranscriptionOptions(channels=Channels.separate, channel_names=("Kim",))
+    spoken = [make_segment(0, channel=2), make_segment(1, channel=1), make_segment(2, channel=2)]
+    ahead = ChannelProgress(channel=1, position=8.0, block_start=7.5, duration_after_vad=2.0)
+    behind = ChannelProgress(channel=2, position=6.0, duration_after_vad=4.0, language="en", language_probability=0.9)
+    last = make_chunk(make_segment(3, channel=1), position=10.0)
+    world = World(last)
+    job_id = await world.submit(options=options)
+    claimed = await world.jobs.claim("audio_small", owner="a worker that is gone", lease_seconds=-1)
+    assert claimed is not None
+    chunk = make_chunk(*spoken, position=6.0, duration_after_vad=6.0, channel_progress=(ahead, behind))
+    await world.jobs.record(Claim(job_id, claimed.claims), chunk)
+
+    job = await world.run()
+
+    (resume,) = world.engine.resumes
+    assert resume is not None
+    assert (resume.position, resume.next_segment_id, resume.duration_after_vad) == (6.0, 3, 6.0)
+    assert resume.channels == {
+        1: ResumePoint(
+            position=8.0,
+            block_start=7.5,
+            next_segment_id=1,
+            duration_after_vad=2.0,
+            language=None,
+            language_probability=None,
+            previous_tokens=spoken[1].tokens,
+        ),
+        2: ResumePoint(
+            position=6.0,
+            next_segment_id=2,
+            duration_after_vad=4.0,
+            language="en",
+            language_probability=0.9,
+            previous_tokens=spoken[0].tokens + spoken[2].tokens,
+        ),
+    }
+    assert job.result_text == "Channel 2: Sentence 0.\nKim: Sentence 1.\nChannel 2: Sentence 2.\nKim: Sentence 3."
 
 
 async def test_a_worker_that_lost_its_job_writes_and_tells_nothing_more() -> None:
