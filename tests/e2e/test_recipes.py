@@ -3,17 +3,15 @@
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from audio_text.client import Client
 from audio_text.settings import Settings, resource
-from services.api import ApiProcess, api_process
+from services.api import ApiProcess
 from services.documents import Block, blocks, run
-from services.worker import worker_process
+from services.whole import NOBODYS, whole_service
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "recipes.md"
 RECORDING = resource("recordings/memo_35s.wav")
@@ -26,6 +24,7 @@ SHOWN = {
     "Subtitles": r"1\n00:00:0\d,\d{3} --> 00:00:0\d,\d{3}\n",
     "Cancel, and do it again": r"cancelled\npending\n",
     "List and search": r"(^|\n){job_id} talk\.wav",
+    "Submit once, whatever happens": r"^(?P<id>\S{36})\n(?P=id)\n$",
     "OpenAI's package": TEXT,
     "Errors": r"job_not_found(.|\n)+There is no job",
 }
@@ -33,13 +32,8 @@ SHOWN = {
 
 @pytest.fixture(scope="module")
 def api(shared_api_settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiProcess]:
-    raw = msgspec.to_builtins(shared_api_settings)
-    raw["job"]["default_model"] = "demo"
-    raw["engine"] |= {"preload": ["demo"], "offline": True}
-    settings, folder = msgspec.convert(raw, Settings), tmp_path_factory.mktemp("service")
-    with ExitStack() as stack:
-        stack.enter_context(worker_process(settings, folder, "audio_small"))
-        yield stack.enter_context(api_process(settings, folder))
+    with whole_service(shared_api_settings, tmp_path_factory.mktemp("service")) as api:
+        yield api
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +51,7 @@ def completed(client: Client) -> str:
 @pytest.fixture
 def waiting(client: Client) -> str:
     """A job that no worker takes: there is none for its tier."""
-    return client.jobs.submit(client.upload(RECORDING, filename="talk.wav"), model="medium").id
+    return client.jobs.submit(client.upload(RECORDING, filename="talk.wav"), model=NOBODYS).id
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=[f"line-{block.line}-{block.language}" for block in BLOCKS])

@@ -1,13 +1,15 @@
 """The client against a real API and a real worker."""
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, aclosing
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 
-import msgspec
+import httpx
 import pytest
 import srt
+from aiohttp import web
 
 from audio_text.client import AsyncClient, Client, JobStatus, Upload
 from audio_text.errors import (
@@ -21,26 +23,19 @@ from audio_text.errors import (
 )
 from audio_text.settings import Settings
 from recordings import path_of, text_of, words_of
-from services.api import ApiProcess, api_process
+from services.api import ApiProcess
 from services.database import Database
 from services.relay import Relay
-from services.worker import worker_process
+from services.whole import NOBODYS, whole_service
 
 SPEECH = path_of("two")
 SAID = words_of([text_of("two")])
-NOBODYS = "medium"
-"""A model on whose tier nobody works here: its jobs wait."""
 
 
 @pytest.fixture(scope="module")
 def api(shared_api_settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiProcess]:
-    raw = msgspec.to_builtins(shared_api_settings)
-    raw["job"]["default_model"] = "demo"
-    raw["engine"] |= {"preload": ["demo"], "offline": True}
-    settings, folder = msgspec.convert(raw, Settings), tmp_path_factory.mktemp("service")
-    with ExitStack() as stack:
-        stack.enter_context(worker_process(settings, folder, "audio_small"))
-        yield stack.enter_context(api_process(settings, folder))
+    with whole_service(shared_api_settings, tmp_path_factory.mktemp("service")) as api:
+        yield api
 
 
 @pytest.fixture(scope="module")
@@ -175,3 +170,39 @@ def test_the_service_refuses_in_its_own_words(client: Client, upload: Upload) ->
         client.jobs.submit(Upload(url=upload.url.replace(".flac", ".wav"), filename="talk.wav"))
 
     assert caught.value.request_id
+
+
+@asynccontextmanager
+async def forgetful(api: ApiProcess, *, path: str, times: int) -> AsyncIterator[str]:
+    """Stand in front of the service, and lose the first answers of one address: what was asked for is done."""
+    lost: list[bytes] = []
+
+    async def forward(request: web.Request) -> web.Response:
+        async with httpx.AsyncClient(timeout=60) as http:
+            url = f"http://{api.address}{request.path_qs}"
+            answer = await http.request(request.method, url, headers=request.headers, content=await request.read())
+        if request.path == path and len(lost) < times:
+            lost.append(answer.content)
+            assert request.transport is not None
+            request.transport.abort()
+        return web.Response(status=answer.status_code, body=answer.content, content_type="application/json")
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", forward)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    yield "http://{}:{}".format(*runner.addresses[0][:2])
+    await runner.cleanup()
+    assert len(lost) == times
+
+
+async def test_a_submission_whose_answers_are_lost_is_one_job(api: ApiProcess, client: Client) -> None:
+    upload = await asyncio.to_thread(client.upload, SPEECH)
+    async with (
+        forgetful(api, path="/api/v1/job/transcribe", times=2) as address,
+        AsyncClient(address) as unlucky,
+    ):
+        job = await unlucky.jobs.submit(upload, model=NOBODYS, metadata={"sent": "thrice"})
+
+    assert [found.id for found in client.jobs.iterate(metadata={"sent": "thrice"})] == [job.id]

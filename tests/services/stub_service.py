@@ -1,5 +1,6 @@
 """The wire contract from a client's side: a service that misbehaves on request."""
 
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -181,13 +182,13 @@ class StubService:
 
 
 @asynccontextmanager
-async def stub_service() -> AsyncIterator[StubService]:
+async def stub_service(certificate: ssl.SSLContext | None = None) -> AsyncIterator[StubService]:
     stub = StubService()
     runner = web.AppRunner(stub.application(), shutdown_timeout=0.1)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
+    site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=certificate)
     await site.start()
     host, port = runner.addresses[0][:2]
-    stub.url = f"http://{host}:{port}"
+    stub.url = f"{'https' if certificate else 'http'}://{host}:{port}"
     yield stub
     await runner.cleanup()

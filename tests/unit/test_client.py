@@ -3,6 +3,8 @@
 import asyncio
 import inspect
 import io
+import ssl
+import subprocess
 import threading
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
@@ -34,6 +36,7 @@ from audio_text.errors import (
     UnknownModelError,
     WaitTooLongError,
 )
+from services.programs import require
 from services.stub_service import BROKEN, JOB_ID, PART_BYTES, StubService, stub_service, update
 
 AUDIO = bytes(range(256)) * 4_000
@@ -339,6 +342,51 @@ async def test_a_job_is_followed_through_lost_connections(using: Caller, service
 
     assert service.cursors == [None, "7-0", "7-0"]
     assert [segment.id for told in updates for segment in told.segments] == [0, 1, 2, 3]
+
+
+async def test_a_ping_is_answered_with_its_time_stamp(using: Caller, service: StubService) -> None:
+    ping = {"type": "ping", "timestamp": "2026-01-01T00:00:00Z"}
+    service.connections = [([{"type": "connected"}, ping, {"type": "news"}, update("completed", 100)], 1000)]
+
+    await using(lambda c: c.jobs.follow(JOB_ID))
+
+    assert service.pongs == [{"type": "pong", "timestamp": "2026-01-01T00:00:00Z"}]
+
+
+async def test_a_service_that_is_not_there_is_named(using: Caller, service: StubService, unused_tcp_port: int) -> None:
+    place = f"//127.0.0.1:{unused_tcp_port}"
+    service.url = f"http:{place}"
+
+    for call in (lambda c: c.jobs.get(JOB_ID), lambda c: c.jobs.follow(JOB_ID)):
+        with pytest.raises(ServerUnreachableError, match=f"{place} cannot be reached"):
+            await using(call, max_retries=0, max_reconnects=0)
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> tuple[Path, Path]:
+    require("openssl")
+    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    options = ["-x509", "-nodes", "-newkey", "rsa:2048", "-subj", "/CN=test", "-addext", "subjectAltName=IP:127.0.0.1"]
+    command = ["openssl", "req", *options, "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run(command, check=True, capture_output=True)
+    return certificate, key
+
+
+async def test_a_certificate_of_ones_own_is_trusted_by_request_and_socket(certificate: tuple[Path, Path]) -> None:
+    own = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    own.load_cert_chain(*certificate)
+    trusting = ssl.create_default_context(cafile=str(certificate[0]))
+
+    async with stub_service(own) as service:
+        for awaits in (True, False):
+            service.connections = [([update("completed", 100, 0)], 1000)]
+            using = Caller(service, awaits=awaits)
+            segments = await using(lambda c: c.transcribe(AUDIO, filename="talk.wav"), ssl_context=trusting)
+            assert [segment.id for segment in segments] == [0]
+            with pytest.raises(ServerUnreachableError, match=r"(?i)certificate"):
+                await using(lambda c: c.jobs.get(JOB_ID), max_retries=0)
+            with pytest.raises(ServerUnreachableError, match=r"(?i)certificate"):
+                await using(lambda c: c.jobs.follow(JOB_ID), max_reconnects=0)
 
 
 async def test_waiting_ends_with_the_job_as_it_is(using: Caller, service: StubService) -> None:
