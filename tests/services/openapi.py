@@ -21,10 +21,12 @@ async def current() -> dict[str, Any]:
 
 
 def written(document: dict[str, Any]) -> str:
-    """Write a document as a person likes to read a difference: a line for each thing, and none for a release."""
+    """Write a document as a person likes to read a difference: a line for each thing, and none for a release.
+
+    Names are sorted: the framework keeps headers, and the addresses of one handler, in sets.
+    """
     info = document["info"] | {"version": "current"}
-    paths = dict(sorted(document["paths"].items()))  # the framework keeps the addresses of one handler in a set
-    return json.dumps(document | {"info": info, "paths": paths}, indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(document | {"info": info}, indent=2, ensure_ascii=False, sort_keys=True) + "\n"
 
 
 if __name__ == "__main__":
