@@ -118,12 +118,14 @@ class RecordingTooLongError(InvalidRequestError):
 
 
 class TooManyChannelsError(InvalidRequestError):
-    """The recording has too many channels to be transcribed separately."""
+    """The recording has too many channels to be transcribed separately: mix them, or send fewer."""
 
     code = "too_many_channels"
 
-    def __init__(self, count: int, most: int) -> None:
-        super().__init__(
+    @classmethod
+    def of(cls, count: int, most: int) -> "TooManyChannelsError":
+        """Tell how many there are, and how many there may be."""
+        return cls(
             f"The recording has {count} channels, and this service transcribes at most {most} separately: "
             'submit it with `channels` "mixed", or with fewer channels.'
         )

@@ -153,7 +153,7 @@ class WhisperEngine:
         self, whisper: Whisper, track: SoundTrack, *, assignment: Assignment, check: Callable[[], None]
     ) -> ChannelTranscription:
         if track.channel_count > self._settings.max_channels:
-            raise TooManyChannelsError(track.channel_count, self._settings.max_channels)
+            raise TooManyChannelsError.of(track.channel_count, self._settings.max_channels)
         resume = assignment.resume
         wanted = resume.channels if resume and resume.channels else _heard_apart(assignment, check)
         parts = {

@@ -105,7 +105,7 @@ class SubmissionService:
         facts = await self._probe.probe(partial(self._store.read_range, key), stored.size_bytes)
         _check_length(facts.duration, submission.longest_seconds)
         if options.channels is Channels.separate and facts.channels > self._settings.engine.max_channels:
-            raise TooManyChannelsError(facts.channels, self._settings.engine.max_channels)
+            raise TooManyChannelsError.of(facts.channels, self._settings.engine.max_channels)
         now = datetime.now(UTC)
         return Job(
             id=str(uuid4()),
