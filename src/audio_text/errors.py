@@ -26,8 +26,8 @@
     ├── OperatorDisabledError         no token is set
     ├── JobNotFoundError
     ├── JobStateError
-    ├── IdempotencyKeyReusedError     for another request
     ├── TooManyJobsError              for one live connection
+    ├── IdempotencyKeyReusedError     for another request
     ├── ClientGoneError               nobody is there to be answered
     ├── WaitTooLongError              the request ends, its job goes on
     ├── TranscriptChangedError        while it was read

@@ -147,6 +147,18 @@ async def test_a_job_whose_last_worker_was_lost_ends_as_a_dead_letter_and_follow
     assert await jobs.unannounced(seconds=-1, limit=1) == []
 
 
+async def test_a_job_whose_deadline_passed_fails_and_followers_are_told() -> None:
+    jobs, events = FakeJobRepository(), FakeEventStream()
+    job = make_job(deadline=LONG_AGO)
+    await jobs.add(job)
+    await jobs.add(make_job(deadline=datetime.now(UTC) + timedelta(hours=1)))
+
+    assert await tell_ends(jobs, events) == [(job.id, JobStatus.failed)]
+
+    assert (await jobs.get(job.id)).error_code == "deadline_passed"
+    assert await jobs.unannounced(seconds=-1, limit=1) == []
+
+
 async def test_a_job_with_attempts_left_is_not_ended() -> None:
     jobs, events = FakeJobRepository(), FakeEventStream()
     job_id = await lose_worker(jobs, attempt=1)
