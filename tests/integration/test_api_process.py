@@ -107,6 +107,22 @@ async def test_a_sigterm_that_meets_starting_workers_ends_everything(
     assert b"refused to gracefully stop" not in api.log.read_bytes()
 
 
+async def test_a_sigterm_that_is_repeated_all_the_time_ends_everything(
+    shared_api_settings: Settings, tmp_path: Path
+) -> None:
+    with api_process(changed(shared_api_settings, processes=2), tmp_path, wait=False) as api:
+        await until(lambda: b"Starting granian" in api.log.read_bytes())
+
+        def has_ended() -> bool:
+            for process in (*api.workers(), psutil.Process(api.process.pid)):
+                with suppress(psutil.NoSuchProcess):
+                    process.terminate()
+            return api.process.poll() is not None
+
+        await until(has_ended)
+    assert b"refused to gracefully stop" not in api.log.read_bytes()
+
+
 async def test_a_worker_that_was_killed_is_replaced(shared_api_settings: Settings, tmp_path: Path) -> None:
     with api_process(changed(shared_api_settings, processes=1), tmp_path) as api:
         (worker,) = api.workers()

@@ -6,10 +6,12 @@ import os
 import signal
 import socket
 import threading
+from collections.abc import Callable
 from functools import partial
-from types import FrameType
-from typing import cast
+from typing import TypeVarTuple, Unpack, cast
 
+import uvloop
+from granian import loops
 from granian.constants import Interfaces, Loops
 from granian.log import LogLevels
 from granian.server import Server
@@ -20,8 +22,16 @@ from audio_text.api.app import create_app
 from audio_text.errors import ConfigurationError
 from audio_text.settings import Settings
 
+Arguments = TypeVarTuple("Arguments")
+
 CONNECTIONS = 4_096
 """Waiting to be accepted, and open per worker: granian counts idle keep-alive connections among the latter."""
+
+STOPS = frozenset({signal.SIGTERM, signal.SIGINT})
+"""What ends the service. Ctrl-C reaches the workers, too: they leave it to the main process, who sends them SIGTERM."""
+
+INSIST_SECONDS = 0.5
+"""How soon granian's main process is told again to stop: it forgets what it hears just when it misses a worker."""
 
 
 def main(settings: Settings) -> None:
@@ -31,8 +41,11 @@ def main(settings: Settings) -> None:
     when the address is not to be had, and SystemExit when workers cannot start or keep dying.
     """
     _check_address(settings.api.host, settings.api.port)
-    # granian's own handler would be inherited, and a SIGTERM that meets an importing worker would be lost in it.
-    os.register_at_fork(after_in_child=_drop_inherited_handlers)
+    # For good, also in threads and workers to come: one thread of each process waits for the signals. A handler of
+    # granian's may interrupt the main thread while that holds the lock which it takes, blocks a worker that hears of a
+    # second signal before it serves, and misses the only one while its loop does not run.
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
+    loops.register("uvloop")(_open_loop)
     server = Server(
         "audio_text.api.app:create_app",  # for granian's log; the loader below is what counts
         address=settings.api.host,
@@ -47,6 +60,8 @@ def main(settings: Settings) -> None:
         log_level=LogLevels(settings.log.level),
         log_dictconfig=logs.config(settings.log.level, settings.log.format),
     )
+    stop = cast("Callable[[], None]", server.signal_handler_interrupt)  # pyright: ignore[reportUnknownMemberType] -- untyped
+    threading.Thread(target=_await_stop, args=(stop,), name="stop", daemon=True).start()
     server.serve(target_loader=partial(_load, settings), wrap_loader=False)
 
 
@@ -61,6 +76,38 @@ def _check_address(host: str, port: int) -> None:
             raise ConfigurationError(f"The API cannot listen on api.host {host}, api.port {port}: {reason}.") from error
 
 
+def _await_stop(stop: Callable[[], None]) -> None:
+    """Have granian stop when the main process is asked to."""
+    signal.sigwait(STOPS)
+    while True:
+        stop()
+        threading.Event().wait(INSIST_SECONDS)
+
+
+class WorkerLoop(uvloop.Loop):
+    """A loop that leaves signals alone, and keeps what granian wants called on SIGTERM: it may be called once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stop_serving: Callable[[], object] = lambda: None
+
+    def add_signal_handler(
+        self,
+        sig: int,
+        callback: Callable[[Unpack[Arguments]], object],
+        *args: *Arguments,
+    ) -> None:
+        """Keep the callback for SIGTERM."""
+        if sig == signal.SIGTERM:
+            self.stop_serving = partial(callback, *args)
+
+
+def _open_loop() -> WorkerLoop:
+    loop = WorkerLoop()
+    asyncio.set_event_loop(loop)
+    return loop
+
+
 def _load(settings: Settings) -> Litestar:
     """Make the application, in a worker."""
     logs.configure(settings.log.level, settings.log.format)
@@ -71,21 +118,16 @@ def _load(settings: Settings) -> Litestar:
 
 
 def _listen_for_stop(app: Litestar) -> None:
-    """Have streams end on SIGTERM: granian only waits for them.
+    """Have streams end on SIGTERM, for which granian only waits; then granian. One that came before is still there."""
+    loop = cast("WorkerLoop", asyncio.get_running_loop())
+    closing = cast("asyncio.Event", app.state.closing)
 
-    The loop, which granian has asked to tell it of the signal, learns of it in its own way, and goes on to do so.
-    """
-    loop, closing = asyncio.get_running_loop(), cast("asyncio.Event", app.state.closing)
-
-    def close(_number: int, _frame: FrameType | None) -> None:
+    def wait() -> None:
+        signal.sigwait({signal.SIGTERM})
         loop.call_soon_threadsafe(closing.set)
+        loop.stop_serving()
 
-    signal.signal(signal.SIGTERM, close)
-
-
-def _drop_inherited_handlers() -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all of them: the main process passes it on
+    threading.Thread(target=wait, name="stop", daemon=True).start()
 
 
 def _follow_parent() -> None:
