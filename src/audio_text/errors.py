@@ -39,6 +39,7 @@
     ├── StreamGapError                events were lost: read the row again
     ├── TransientError                trying again later may work
     │   ├── DatabaseUnavailableError
+    │   │   └── DatabaseNotMigratedError
     │   ├── QueueUnavailableError
     │   ├── EventsUnavailableError
     │   ├── StoreUnavailableError
@@ -333,6 +334,12 @@ class DatabaseUnavailableError(TransientError):
     """The database is not reachable just now: try again in a few seconds."""
 
     code = "database_unavailable"
+
+
+class DatabaseNotMigratedError(DatabaseUnavailableError):
+    """The database lacks what this version of the service needs: run `audio-text migrate`."""
+
+    code = "database_not_migrated"
 
 
 class QueueUnavailableError(TransientError):

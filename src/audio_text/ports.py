@@ -165,6 +165,10 @@ class JobRepository(Protocol):
         """Take a job off the list of dead letters, leaving it failed; False when it is not on it."""
         ...
 
+    async def has_ends(self, retries: Mapping[str, int], *, seconds: float) -> bool:
+        """Whether `end_exhausted`, `end_late` or `unannounced` would find a job."""
+        ...
+
     async def end_exhausted(self, retries: Mapping[str, int]) -> list[Job]:
         """Fail, as dead letters with code worker_lost, jobs whose lease ran out after their last attempt.
 
@@ -199,12 +203,13 @@ class JobRepository(Protocol):
     def exclusively(self, purpose: str) -> AbstractAsyncContextManager[bool]:
         """Hold the database-wide advisory lock of this purpose, if it is free: False when somebody else has it.
 
-        It is freed when the context ends, or with the process or its connection.
+        It is freed when the context ends, or with the process or its connection, or some 15 seconds after the process
+        froze; then the context ends with DatabaseUnavailableError when the process goes on.
         """
         ...
 
     async def check(self) -> None:
-        """Raise DatabaseUnavailableError unless a query answers."""
+        """Raise DatabaseUnavailableError unless a query answers, DatabaseNotMigratedError without all tables."""
         ...
 
 

@@ -872,6 +872,21 @@ class JobRepositoryContract:
         await world.jobs.delete(second)
         assert await world.jobs.needed_objects(["k"], retention=retention) == set()
 
+    async def test_there_are_ends_to_bring_about_or_to_tell_until_somebody_did_so(self, world: World) -> None:
+        retries = {TIER: 0}
+        assert not await world.jobs.has_ends(retries, seconds=-1)
+        await _add(world, deadline=datetime.now(UTC) - timedelta(seconds=1))
+        assert await world.jobs.has_ends(retries, seconds=60)
+        [late] = await world.jobs.end_late(limit=1)
+        assert not await world.jobs.has_ends(retries, seconds=60)
+        assert await world.jobs.has_ends(retries, seconds=-1)
+        await world.jobs.mark_announced([late.id])
+        assert not await world.jobs.has_ends(retries, seconds=-1)
+        await _add(world)
+        assert await world.jobs.claim(TIER, owner="lost", lease_seconds=-1)
+        assert await world.jobs.has_ends(retries, seconds=60)
+        assert not await world.jobs.has_ends({TIER: 1}, seconds=60)
+
     async def test_one_at_a_time_works_exclusively(self, world: World) -> None:
         async with world.jobs.exclusively("sweep") as first, world.jobs.exclusively("sweep") as second:
             assert (first, second) == (True, False)

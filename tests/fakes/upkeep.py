@@ -33,18 +33,31 @@ class FakeJobUpkeep(FakeRows):
         theirs = [job.id for job in self.jobs.values() if job.lease_owner == owner]
         return [self.overwrite(job_id, lease_expires_at=datetime.now(UTC)) for job_id in theirs]
 
+    async def has_ends(self, retries: Mapping[str, int], *, seconds: float) -> bool:
+        is_any_late = any(job.deadline and is_late(job) for job in self.jobs.values())
+        return bool(self._exhausted(retries) or is_any_late or await self.unannounced(seconds=seconds, limit=1))
+
     async def end_exhausted(self, retries: Mapping[str, int]) -> list[Job]:
         await self.check()
         now = datetime.now(UTC)
         error = WorkerLostError()
         ended: list[Job] = []
-        for job in sorted(self.jobs.values(), key=age):
-            is_lost = job.status is JobStatus.processing and job.lease_expires_at and job.lease_expires_at <= now
-            if is_lost and job.attempt > retries.get(job.tier, job.attempt):
-                self._attempts.end(job.id, LOST)
-                fields = {"error_code": error.code, "error_message": error.detail, "is_dead_letter": True}
-                ended.append(self._finish(job.id, status=JobStatus.failed, finished_at=now, **fields))
+        for job in self._exhausted(retries):
+            self._attempts.end(job.id, LOST)
+            fields = {"error_code": error.code, "error_message": error.detail, "is_dead_letter": True}
+            ended.append(self._finish(job.id, status=JobStatus.failed, finished_at=now, **fields))
         return ended
+
+    def _exhausted(self, retries: Mapping[str, int]) -> list[Job]:
+        now = datetime.now(UTC)
+        return [
+            job
+            for job in sorted(self.jobs.values(), key=age)
+            if job.status is JobStatus.processing
+            and job.lease_expires_at
+            and job.lease_expires_at <= now
+            and job.attempt > retries.get(job.tier, job.attempt)
+        ]
 
     async def end_late(self, *, limit: int) -> list[Job]:
         await self.check()

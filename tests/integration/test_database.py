@@ -3,6 +3,7 @@
 import asyncio
 import inspect
 import random
+import signal
 import sys
 from collections.abc import AsyncGenerator, Awaitable
 from contextlib import suppress
@@ -18,7 +19,7 @@ from audio_text.adapters.repository import PiccoloJobRepository
 from audio_text.domain.idempotency import IdempotencyKey
 from audio_text.domain.job import AttemptEnd, Completed, Failed, Retention
 from audio_text.domain.listing import JobQuery
-from audio_text.errors import AudioTextError, DatabaseUnavailableError
+from audio_text.errors import AudioTextError, DatabaseNotMigratedError, DatabaseUnavailableError
 from audio_text.ports import Again, Claim, Notes, Released
 from factories import make_chunk, make_job, make_segment
 from services.database import Database
@@ -37,6 +38,29 @@ FAILED = Failed(error_code="c", error_message="m", processing_time_seconds=0.1)
 HANDED_BACK = Released(end=AttemptEnd.handed_back)
 KEY = IdempotencyKey(text="k", fingerprint="f", seconds=60)
 RETENTION = Retention(completed_seconds=0.0, retryable_seconds=None)
+
+
+HOLDER = """
+import asyncio, sys
+import msgspec
+from audio_text.adapters import database
+from audio_text.adapters.repository import PiccoloJobRepository
+from audio_text.errors import DatabaseUnavailableError
+from audio_text.settings import DatabaseSettings
+
+async def main():
+    settings, password = msgspec.json.decode(sys.argv[1], type=tuple[DatabaseSettings, str])
+    async with database.open_database(settings, password, application_name="holder") as engine:
+        try:
+            async with PiccoloJobRepository(engine).exclusively("sweep") as is_held:
+                print("held" if is_held else "free", flush=True)
+                await asyncio.sleep(60)
+        except DatabaseUnavailableError as error:
+            print(error.code, flush=True)
+
+database.SILENT_SECONDS = 2.0
+asyncio.run(main())
+"""
 
 
 @pytest.fixture
@@ -199,6 +223,20 @@ async def test_a_database_without_tables_says_what_to_do(empty_database: Databas
             await PiccoloJobRepository(engine).get("x")
 
 
+@pytest.mark.parametrize("change", ["DROP TABLE idempotency_key", "ALTER TABLE transcription_job DROP COLUMN words"])
+async def test_a_database_that_lacks_a_migration_is_not_ready(
+    database: Database, jobs: PiccoloJobRepository, change: str
+) -> None:
+    await jobs.check()
+    connection = await database.connect()
+    try:
+        await connection.execute(change)
+    finally:
+        await connection.close()
+    with pytest.raises(DatabaseNotMigratedError, match="audio-text migrate"):
+        await jobs.check()
+
+
 async def test_a_value_that_no_column_holds_is_a_defect_and_no_outage(jobs: PiccoloJobRepository) -> None:
     with pytest.raises(AudioTextError) as error:
         await jobs.add(make_job(file_size_bytes=2**80))
@@ -253,6 +291,7 @@ async def test_every_method_is_one_statement(engine: PooledEngine, jobs: Piccolo
         "dead_letters": lambda: jobs.dead_letters(limit=10),
         "annotate": lambda: jobs.annotate(job.id, notes=Notes(metadata={"a": "b"})),
         "drop_dead_letter": lambda: jobs.drop_dead_letter(job.id),
+        "has_ends": lambda: jobs.has_ends({TIER: 1}, seconds=1.0),
         "end_exhausted": lambda: jobs.end_exhausted({TIER: 1}),
         "end_late": lambda: jobs.end_late(limit=10),
         "unannounced": lambda: jobs.unannounced(seconds=1.0, limit=10),
@@ -284,6 +323,41 @@ async def test_what_is_held_exclusively_is_free_again_when_the_connection_of_its
             while not is_free:
                 async with jobs.exclusively("sweep") as is_free:
                     pass
+
+
+async def test_a_frozen_process_holds_nothing_for_long_and_learns_of_it_when_it_goes_on(
+    database: Database, jobs: PiccoloJobRepository
+) -> None:
+    settings = msgspec.json.encode([database.settings, database.password]).decode()
+    holder = await asyncio.create_subprocess_exec(
+        sys.executable, "-P", "-c", HOLDER, settings, stdout=asyncio.subprocess.PIPE
+    )
+    assert holder.stdout is not None
+    try:
+        async with asyncio.timeout(60):
+            assert await holder.stdout.readline() == b"held\n"
+            async with jobs.exclusively("sweep") as is_free:
+                assert not is_free
+            holder.send_signal(signal.SIGSTOP)
+            while not is_free:
+                async with jobs.exclusively("sweep") as is_free:
+                    await asyncio.sleep(0.1)
+            holder.send_signal(signal.SIGCONT)
+            assert await holder.stdout.readline() == b"database_unavailable\n"
+    finally:
+        holder.kill()
+        await holder.wait()
+
+
+async def test_long_work_is_held_exclusively_to_its_end(
+    database: Database, jobs: PiccoloJobRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("audio_text.adapters.database.SILENT_SECONDS", 2.0)
+    async with jobs.exclusively("sweep") as is_held:
+        assert is_held
+        await asyncio.sleep(5.0)  # more than the server takes for a sign of death
+        async with jobs.exclusively("sweep") as is_free:
+            assert not is_free
 
 
 async def test_exclusive_work_takes_no_connection_from_the_pool_and_leaves_none_open(database: Database) -> None:

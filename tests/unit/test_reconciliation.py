@@ -1,9 +1,12 @@
 """Rows are compared with messages, and missing wake-ups sent again."""
 
 import asyncio
+from collections.abc import MutableMapping, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any, Never
 
 import pytest
+import structlog
 
 from audio_text.domain.job import JobStatus
 from audio_text.domain.keys import new_key
@@ -203,6 +206,39 @@ async def test_one_process_at_a_time_ends_jobs_for_others() -> None:
     async with jobs.exclusively(PURPOSE):
         assert await tell_ends(jobs, events) == []
     assert len(await tell_ends(jobs, events)) == 2
+
+
+async def test_nothing_is_locked_while_there_is_nothing_to_end() -> None:
+    class LockedRepository(FakeJobRepository):
+        def exclusively(self, purpose: str) -> Never:
+            pytest.fail(f"{purpose} is locked")
+
+    await tell_ends(LockedRepository(), FakeEventStream())
+
+
+async def test_an_outage_is_reported_once_by_each_part_and_so_is_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("audio_text.services.reconciliation.LOOK_SECONDS", 0.01)
+    monkeypatch.setattr("audio_text.services.reconciliation.SWEEP_SECONDS", 0.01)
+    monkeypatch.setattr("audio_text.services.reconciliation.TIDY_SECONDS", 0.01)
+    jobs = FakeJobRepository()
+    jobs.is_down = True
+    parts = ["ends", "expiry", "sweep", "wake_ups"]
+
+    with structlog.testing.capture_logs() as lines:
+        upkeep = asyncio.get_running_loop().create_task(service(jobs, FakeJobQueue(), FakeAudioStore()).run_forever())
+        try:
+            await until(lambda: told(lines, "reconciliation_postponed") == parts)
+            await asyncio.sleep(0.1)
+            assert told(lines, "reconciliation_postponed") == parts
+            jobs.is_down = False
+            await until(lambda: told(lines, "reconciliation_resumed") == parts)
+        finally:
+            upkeep.cancel()
+    assert told(lines, "reconciliation_postponed") == parts
+
+
+def told(lines: Sequence[MutableMapping[str, Any]], event: str) -> list[str]:
+    return sorted(line["part"] for line in lines if line["event"] == event)
 
 
 async def test_a_worker_that_starts_tidies_up() -> None:

@@ -8,7 +8,7 @@ from typing import Any, Never, Protocol, cast
 import asyncpg  # pyright: ignore[reportMissingTypeStubs] -- it has none: the Protocols below say what we use
 from piccolo.engine.postgres import PostgresEngine
 
-from audio_text.errors import AudioTextError, DatabaseUnavailableError
+from audio_text.errors import AudioTextError, DatabaseNotMigratedError, DatabaseUnavailableError
 from audio_text.settings import DatabaseSettings
 
 CLIENT_GRACE_SECONDS = 2.0
@@ -19,6 +19,9 @@ WARM_UP_SECONDS = 2.0
 
 KEEPALIVE = {"tcp_keepalives_idle": "5", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "3"}
 """Within 20 seconds the server notices that the machine behind a silent connection is gone, and frees its locks."""
+
+SILENT_SECONDS = 15.0
+"""The server ends a session beside the pool that says nothing for so long: its process is frozen, and holds a lock."""
 
 CONNECTION_LOST = (
     ConnectionError,
@@ -92,13 +95,14 @@ class Pool(Protocol):
 
 @contextmanager
 def vendor_errors() -> Generator[None]:
-    """Turn what asyncpg raises into ours: DatabaseUnavailableError for what may pass, AudioTextError for a defect."""
+    """Turn what asyncpg raises into ours: DatabaseUnavailableError for what may pass, AudioTextError for a defect.
+
+    DatabaseNotMigratedError, one of the former, when a table or column is missing.
+    """
     try:
         yield
     except NOT_MIGRATED as error:
-        raise DatabaseUnavailableError(
-            "The database lacks what this version of the service needs: run `audio-text migrate`."
-        ) from error
+        raise DatabaseNotMigratedError from error
     except asyncpg.LockNotAvailableError as error:
         raise DatabaseUnavailableError("Somebody kept a table locked for too long: try again.") from error
     except asyncpg.DataError as error:  # an InterfaceError too, but the values are at fault
@@ -151,8 +155,12 @@ class PooledEngine(LazyEngine):
 
     @asynccontextmanager
     async def own_connection(self) -> AsyncGenerator[Connection]:
-        """Open a connection beside the pool, and close it at the end: with it ends what its session holds."""
-        arguments = {**self.arguments, "server_settings": self.arguments["server_settings"] | KEEPALIVE}
+        """Open a connection beside the pool, and close it at the end: with it ends what its session holds.
+
+        It has to say something within any SILENT_SECONDS.
+        """
+        limits = KEEPALIVE | {"idle_session_timeout": f"{SILENT_SECONDS * 1000:.0f}"}
+        arguments = {**self.arguments, "server_settings": self.arguments["server_settings"] | limits}
         with vendor_errors():
             connection = await connect(**arguments)
         try:

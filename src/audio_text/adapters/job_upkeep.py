@@ -1,13 +1,16 @@
 """Jobs as the reconciliation sees them: what nobody else brings to its end, and what may be cleaned up."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from hashlib import blake2b
 
-from audio_text.adapters.database import vendor_errors
+from audio_text.adapters import database
+from audio_text.adapters.database import Connection, vendor_errors
 from audio_text.adapters.job_turn import IN_TIME
 from audio_text.adapters.rows import job_of, json_text
 from audio_text.adapters.statements import SELECTED, Statements
+from audio_text.adapters.tables import IdempotencyKey, TranscriptionAttempt, TranscriptionJob, TranscriptionSegment
 from audio_text.domain.job import Job, Retention
 from audio_text.errors import DeadlinePassedError, WorkerLostError
 
@@ -30,11 +33,25 @@ UPDATE transcription_job SET lease_expires_at = now()
 WHERE status = 'processing' AND lease_owner = {{}} RETURNING {SELECTED}
 """  # noqa: S608 -- our own column names
 
+EXHAUSTED = """
+transcription_job JOIN jsonb_each_text({}::jsonb) AS allowed (tier, retries) USING (tier)
+WHERE status = 'processing' AND lease_expires_at <= now() AND attempt > allowed.retries::integer
+"""
+
+LATE = "status = 'pending' AND deadline <= now() AND started_at IS NULL"
+
+UNTOLD = "is_unannounced AND finished_at < now() - make_interval(secs => {})"
+
+HAS_ENDS = f"""
+SELECT EXISTS (SELECT FROM {EXHAUSTED})
+    OR EXISTS (SELECT FROM transcription_job WHERE {LATE})
+    OR EXISTS (SELECT FROM transcription_job WHERE {UNTOLD}) AS has_ends
+"""  # noqa: S608 -- our own conditions
+
 # What somebody else writes just now is skipped: its worker is alive after all, or it is being ended already.
 END_EXHAUSTED = f"""
 WITH exhausted AS (
-    SELECT id FROM transcription_job JOIN jsonb_each_text({{}}::jsonb) AS allowed (tier, retries) USING (tier)
-    WHERE status = 'processing' AND lease_expires_at <= now() AND attempt > allowed.retries::integer
+    SELECT id FROM {EXHAUSTED}
     FOR UPDATE OF transcription_job SKIP LOCKED
 ), ended AS (
     UPDATE transcription_job AS job
@@ -53,8 +70,7 @@ SELECT {SELECTED} FROM ended ORDER BY creation_date, id
 # Whoever claims such a job just now found it in time.
 END_LATE = f"""
 WITH late AS (
-    SELECT id FROM transcription_job
-    WHERE status = 'pending' AND deadline <= now() AND started_at IS NULL
+    SELECT id FROM transcription_job WHERE {LATE}
     ORDER BY deadline, id LIMIT {{}} FOR UPDATE SKIP LOCKED
 ), ended AS (
     UPDATE transcription_job AS job
@@ -68,7 +84,7 @@ SELECT {SELECTED} FROM ended ORDER BY deadline, id
 
 UNANNOUNCED = f"""
 SELECT {SELECTED} FROM transcription_job
-WHERE is_unannounced AND finished_at < now() - make_interval(secs => {{}}) ORDER BY finished_at, id LIMIT {{}}
+WHERE {UNTOLD} ORDER BY finished_at, id LIMIT {{}}
 """  # noqa: S608 -- our own column names
 
 MARK_ANNOUNCED = """
@@ -100,7 +116,18 @@ SELECT asked.object_key FROM jsonb_array_elements_text({}::jsonb) AS asked (obje
 ) AS needed
 """
 
-CHECK = "SELECT 1"
+# Nothing is read, but every name is looked up: what is missing, a migration brings.
+TABLES = (TranscriptionJob, TranscriptionSegment, TranscriptionAttempt, IdempotencyKey)
+NAMES = {table._meta.tablename: [column._meta.name for column in table._meta.columns] for table in TABLES}  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] -- Piccolo's only way to ask
+CHECK = f"""
+SELECT FROM {", ".join(NAMES)}
+WHERE false AND ROW({", ".join(f'{table}."{name}"' for table, names in NAMES.items() for name in names)}) IS NULL
+"""
+
+BEAT = "SELECT 1"
+
+BEATS = 3
+"""Signs of life within the time after which silence ends a session."""
 
 LOCK = "SELECT pg_try_advisory_lock($1) AS locked"
 
@@ -120,6 +147,11 @@ class JobUpkeep(Statements):
     async def end_leases(self, owner: str) -> list[Job]:
         """Let the leases of this owner run out now."""
         return [job_of(row) for row in await self._run(END_LEASES, owner, repeatable=True)]
+
+    async def has_ends(self, retries: Mapping[str, int], *, seconds: float) -> bool:
+        """Whether there is a job to fail, or an end to tell."""
+        rows = await self._run(HAS_ENDS, json_text(dict(retries)), seconds, repeatable=True)
+        return rows[0]["has_ends"]
 
     async def end_exhausted(self, retries: Mapping[str, int]) -> list[Job]:
         """Fail jobs whose lease ran out after their last attempt."""
@@ -152,7 +184,7 @@ class JobUpkeep(Statements):
         return {row["object_key"] for row in rows}
 
     async def check(self) -> None:
-        """Raise DatabaseUnavailableError unless a query answers."""
+        """Raise DatabaseUnavailableError unless a query answers, DatabaseNotMigratedError without all tables."""
         await self._run(CHECK, repeatable=True)
 
     @asynccontextmanager
@@ -163,4 +195,22 @@ class JobUpkeep(Statements):
         async with self._engine.own_connection() as connection:
             with vendor_errors():
                 [row] = await connection.fetch(LOCK, key)
-            yield row["locked"]
+            if not row["locked"]:
+                yield False
+                return
+            try:
+                async with asyncio.TaskGroup() as group:
+                    beating = group.create_task(_beat(connection))
+                    yield True
+                    beating.cancel()
+            except BaseExceptionGroup as errors:
+                # The first error is the cause; the group only tells that something ran beside the work.
+                raise errors.exceptions[0] from None
+
+
+async def _beat(connection: Connection) -> None:
+    """Say every now and then that this process is not frozen. Raises DatabaseUnavailableError: the lock is lost."""
+    while True:
+        await asyncio.sleep(database.SILENT_SECONDS / BEATS)
+        with vendor_errors():
+            await connection.fetch(BEAT)

@@ -18,7 +18,7 @@ from audio_text.settings import Settings
 log = structlog.get_logger(__name__)
 
 LOOK_SECONDS = 5.0
-"""How often each worker process looks for jobs without a wake-up, at the least: two indexed queries."""
+"""How often each worker process looks for jobs without a wake-up, at the least: three indexed queries."""
 
 SPREAD_SECONDS = 0.5
 """A lease that runs out is seen so soon by each process, and not by all at the same moment."""
@@ -58,11 +58,11 @@ class ReconciliationService:
     async def run_forever(self) -> None:
         """Look every few seconds, tidy up every minute, and sweep the store now and every few hours."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(_every(LOOK_SECONDS, self._restore_wake_ups_in_time))
-            group.create_task(_every(LOOK_SECONDS, self.tell_ends))
-            group.create_task(_every(TIDY_SECONDS, self._storage.delete_expired))
-            group.create_task(_every(TIDY_SECONDS, self._storage.remove_abandoned))
-            group.create_task(_every(SWEEP_SECONDS, self._storage.sweep))
+            group.create_task(_every(LOOK_SECONDS, "wake_ups", self._restore_wake_ups_in_time))
+            group.create_task(_every(LOOK_SECONDS, "ends", self.tell_ends))
+            group.create_task(_every(TIDY_SECONDS, "expiry", self._storage.delete_expired))
+            group.create_task(_every(TIDY_SECONDS, "abandoned_files", self._storage.remove_abandoned))
+            group.create_task(_every(SWEEP_SECONDS, "sweep", self._storage.sweep))
 
     async def relieve(self, owner: str) -> None:
         """Have the jobs of a dead worker process claimed at once; what goes wrong is left to their leases."""
@@ -96,10 +96,12 @@ class ReconciliationService:
         One process of all does it at a time.
         Raises DatabaseUnavailableError, EventsUnavailableError.
         """
+        retries = {name: tier.retry.retries for name, tier in self._settings.tiers.items()}
+        if not await self._jobs.has_ends(retries, seconds=UNTOLD_SECONDS):
+            return  # nearly always: the lock costs a connection
         async with self._jobs.exclusively(PURPOSE) as is_ours:
             if not is_ours:
                 return
-            retries = {name: tier.retry.retries for name, tier in self._settings.tiers.items()}
             ended = [*await self._jobs.end_exhausted(retries), *await self._jobs.end_late(limit=MOST_ENDS)]
             for job in ended:
                 log.warning("job_failed", job_id=job.id, code=job.error_code, is_dead_letter=job.is_dead_letter)
@@ -114,12 +116,19 @@ class ReconciliationService:
             await self._announcer.publish(JobUpdate.of(job))
 
 
-async def _every(seconds: float, work: Callable[[], Awaitable[float | None]]) -> None:
+async def _every(seconds: float, part: str, work: Callable[[], Awaitable[float | None]]) -> None:
     """Work now and then, sooner when the work says so; an outage of a part only delays it."""
+    is_postponed = False
     while True:
         sooner = None
         try:
             sooner = await work()
         except TransientError as error:
-            log.warning("reconciliation_postponed", code=error.code, error=error.detail)
+            if not is_postponed:
+                log.warning("reconciliation_postponed", part=part, code=error.code, error=error.detail)
+            is_postponed = True
+        else:
+            if is_postponed:
+                log.info("reconciliation_resumed", part=part)
+            is_postponed = False
         await asyncio.sleep(seconds if sooner is None else min(seconds, sooner))
