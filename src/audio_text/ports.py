@@ -328,7 +328,7 @@ class AudioStore(Protocol):
         """
         ...
 
-    async def delete(self, key: str) -> None:
+        """Keys of the objects written longer ago, in pages of at most 1,000; they may be deleted meanwhile."""
         """Remove the object; not an error when it is gone already."""
         ...
 

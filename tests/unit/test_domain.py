@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from audio_text.domain.events import JobUpdate, Published
 from audio_text.domain.job import LEGAL_TRANSITIONS, Completed, JobStatus
 from audio_text.domain.options import Task, TranscriptionOptions, VadOptions
-from audio_text.domain.tiers import RetryPolicy
 from audio_text.domain.speakers import plain_text
+from audio_text.domain.tiers import RetryPolicy
 from audio_text.domain.transcript import Segment, Word
 from factories import make_chunk, make_job, make_segment, make_settings
 
