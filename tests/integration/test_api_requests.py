@@ -16,6 +16,7 @@ from audio_text.bootstrap import ApiServices, open_api_services
 from audio_text.errors import AudioTextError, StoreUnavailableError
 from audio_text.settings import Settings
 from services.api import Api, in_one_task, running
+from services.database import Database
 
 
 @pytest.fixture(scope="module")
@@ -154,6 +155,17 @@ async def test_readiness_names_what_is_down_and_liveness_does_not_care(
     assert {name for name, state in body["dependencies"].items() if state["status"] == "down"} == down
     assert all(body["dependencies"][name]["detail"] for name in down)
     assert all(name in body["detail"] for name in down)
+
+
+async def test_readiness_asks_for_the_migrations_that_the_database_lacks(
+    shared_api_settings: Settings, empty_database: Database
+) -> None:
+    secrets = replace(shared_api_settings.secrets, database_password=empty_database.password)
+    settings = replace(shared_api_settings, database=empty_database.settings, secrets=secrets)
+    async with running(settings) as api:
+        answer = await api.client.get("/health/ready")
+    assert answer.status_code == 503
+    assert "audio-text migrate" in answer.json()["dependencies"]["database"]["detail"]
 
 
 class Stuck:
