@@ -157,16 +157,16 @@ def _document(handlers: Sequence[ControllerRouterHandler], version: str) -> dict
     for path in ("/api/v1/job/{job_id}/events", "/api/v1/job/events"):
         document["paths"][path]["get"]["responses"]["200"]["content"] = events.CONTENT
     _drop_ids_of_examples(document["paths"])
-    _drop_nulls_of_lists(document["paths"])
+    _drop_nulls_of_texts(document["paths"])
     return document
 
 
-def _drop_nulls_of_lists(paths: dict[str, dict[str, dict[str, Any]]]) -> None:
-    """What may be named several times may be left out, but no query says null for it: that would be a list of one."""
+def _drop_nulls_of_texts(paths: dict[str, dict[str, dict[str, Any]]]) -> None:
+    """A list or a text may be left out, but no query says null for it: that would be a text, or a list of one."""
     for operation in (operation for methods in paths.values() for operation in methods.values()):
         for parameter in operation.get("parameters", []):
             match parameter["schema"]:
-                case {"oneOf": [{"type": "array"} as sent, {"type": "null"}], **others}:
+                case {"oneOf": [{"type": "array" | "string"} as sent, {"type": "null"}], **others}:
                     parameter["schema"] = {**sent, **others}
                 case _:
                     pass
