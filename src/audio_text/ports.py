@@ -328,12 +328,12 @@ class AudioStore(Protocol):
         """
         ...
 
-        """Keys of the objects written longer ago, in pages of at most 1,000; they may be deleted meanwhile."""
+    async def delete(self, key: str) -> None:
         """Remove the object; not an error when it is gone already."""
         ...
 
     def list_older(self, *, seconds: float) -> AsyncGenerator[list[str], None]:
-        """Keys of the objects that were written longer ago, in pages of at most 1,000; they may be deleted meanwhile."""
+        """Keys of the objects written longer ago, in pages of at most 1,000; they may be deleted meanwhile."""
         ...
 
     async def remove_abandoned(self) -> int:
