@@ -133,9 +133,7 @@ async def open_api_services(settings: Settings) -> AsyncGenerator[ApiServices, N
         backlog = BacklogService(resources.jobs, refresh_seconds=settings.events.position_seconds)
         yield ApiServices(
             uploads=UploadService(store=resources.store, settings=settings.upload),
-            multipart=MultipartService(
-                store=resources.store, settings=settings.upload, secret=upload_secret(settings)
-            ),
+            multipart=MultipartService(store=resources.store, settings=settings.upload, secret=upload_secret(settings)),
             submission=SubmissionService(resources, probe=PyAvProbe(), settings=settings),
             lifecycle=LifecycleService(resources, settings=settings),
             transcripts=TranscriptService(jobs=resources.jobs),
