@@ -115,6 +115,17 @@ class JobRepository(Protocol):
         """Move processing → completed, progress 100; False when the claim no longer holds."""
         ...
 
+    async def complete_from_earlier(
+        self, claim: Claim, *, audio_sha256: str, processing_time_seconds: float
+    ) -> Job | None:
+        """Move processing → completed with what an earlier job says, the newest with this SHA-256; the job then.
+
+        Only one that is completed and not expired, with the same owner (None being one like any other), model and
+        options. The job gets its own copy of the segments, reused_from, and no real_time_factor. None, and nothing
+        written, when there is no such job, segments of this one are stored already, or the claim no longer holds.
+        """
+        ...
+
     async def fail(self, claim: Claim, outcome: Failed) -> bool:
         """Move processing → failed, keeping segments and progress; False when the claim no longer holds."""
         ...

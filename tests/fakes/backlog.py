@@ -22,7 +22,9 @@ class FakeJobBacklog(FakeRows):
         now = datetime.now(UTC)
         jobs = [job for job in self.jobs.values() if job.tier == tier]
         running = [job for job in jobs if job.lease_expires_at and job.lease_expires_at > now]
-        completed = sorted((job for job in jobs if job.status is JobStatus.completed), key=end)[-RECENT:]
+        completed = sorted(
+            (job for job in jobs if job.status is JobStatus.completed and job.reused_from is None), key=end
+        )[-RECENT:]
         heard = sum(job.duration or 0.0 for job in completed)
         taken = sum(job.processing_time_seconds or 0.0 for job in completed)
         waiting = [

@@ -9,7 +9,21 @@ from audio_text.domain.blocks import WINDOW_SECONDS
 from audio_text.domain.job import AttemptEnd, Completed, Failed, Job, JobStatus
 from audio_text.domain.transcript import TranscriptChunk
 from audio_text.ports import Claim, Released
-from fakes.rows import LOST, UNFINISHED, FakeRows, age, is_late, storable_struct
+from fakes.rows import LOST, UNFINISHED, FakeRows, age, end, is_expired, is_late, storable_struct
+
+COPIED = (
+    "result_text",
+    "position",
+    "block_start",
+    "channel_progress",
+    "duration",
+    "duration_after_vad",
+    "language",
+    "language_probability",
+    "device",
+    "compute_type",
+    "audio_sha256",
+)
 
 
 class FakeJobClaims(FakeRows):
@@ -101,9 +115,35 @@ class FakeJobClaims(FakeRows):
             real_time_factor=outcome.real_time_factor,
             language=outcome.language,
             language_probability=outcome.language_probability,
+            audio_sha256=outcome.audio_sha256,
             error_code=None,
             error_message=None,
         )
+
+    async def complete_from_earlier(
+        self, claim: Claim, *, audio_sha256: str, processing_time_seconds: float
+    ) -> Job | None:
+        await self.check()
+        job = self.jobs.get(claim.job_id)
+        if job is None or not _holds(claim, job) or self._segments.get(job.id):
+            return None
+        wanted = (JobStatus.completed, audio_sha256, job.owner, job.whisper_model, job.options)
+        earlier = [
+            other
+            for other in self.jobs.values()
+            if (other.status, other.audio_sha256, other.owner, other.whisper_model, other.options) == wanted
+            and not is_expired(other)
+        ]
+        if not earlier:
+            return None
+        source = max(earlier, key=end)
+        self._segments[job.id] = dict(self._segments.get(source.id, {}))
+        copied = {name: getattr(source, name) for name in COPIED}
+        news = {"reused_from": source.id, "processing_time_seconds": processing_time_seconds}
+        cleared = dict.fromkeys(("error_code", "error_message"))
+        done = {"status": JobStatus.completed, "progress": 100.0}
+        await self._end(claim, Released(end=AttemptEnd.completed), **(copied | news | cleared | done))
+        return self.jobs[job.id]
 
     async def fail(self, claim: Claim, outcome: Failed) -> bool:
         return await self._end(
@@ -140,7 +180,11 @@ class FakeJobClaims(FakeRows):
     async def _write(self, claim: Claim, **fields: Any) -> bool:
         await self.check()
         job = self.jobs.get(claim.job_id)
-        if job is None or job.claims != claim.token or job.status is not JobStatus.processing:
+        if job is None or not _holds(claim, job):
             return False
         self.overwrite(job.id, **fields)
         return True
+
+
+def _holds(claim: Claim, job: Job) -> bool:
+    return job.claims == claim.token and job.status is JobStatus.processing

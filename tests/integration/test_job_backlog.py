@@ -80,7 +80,10 @@ async def backlog(postgres_server: PostgresServer, migrated_database: str) -> As
             id="record",
         ),
         pytest.param(
-            COMPLETE, "'', 1, 1, 1, 1, 'en', 1, 'x', 1, 'e', 'c', 'm'", "transcription_attempt_claim", id="complete"
+            COMPLETE,
+            "'', 1, 1, 1, 1, 'en', 1, NULL, 'x', 1, 'e', 'c', 'm'",
+            "transcription_attempt_claim",
+            id="complete",
         ),
         pytest.param(FAIL, "'c', 'm', 1, false, 'x', 1, 'e', 'c', 'm'", "transcription_attempt_claim", id="fail"),
         pytest.param(RELEASE, "1, 1, 'x', 1, 'e', 'c', 'm'", "transcription_attempt_claim", id="release"),

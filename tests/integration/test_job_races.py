@@ -49,7 +49,7 @@ async def test_a_job_that_is_completed_while_it_is_being_cancelled_stays_complet
     database: Database, jobs: PiccoloJobRepository
 ) -> None:
     claim = await _claimed(jobs)
-    end = ("x", 1.0, 1.0, 1.0, 1.0, "en", 1.0, claim.job_id, claim.token, "completed", None, None)
+    end = ("x", 1.0, 1.0, 1.0, 1.0, "en", 1.0, None, claim.job_id, claim.token, "completed", None, None)
     async with asyncio.TaskGroup() as group, _first(database, COMPLETE, *end):
         cancelling = group.create_task(_refusal(jobs, claim.job_id))
         await _until_waiting(database)
@@ -62,7 +62,7 @@ async def test_a_job_that_ends_while_it_is_being_retried_is_not_begun_again(
     database: Database, jobs: PiccoloJobRepository
 ) -> None:
     claim = await _claimed(jobs)
-    end = ("x", 1.0, 1.0, 1.0, 1.0, "en", 1.0, claim.job_id, claim.token, "completed", None, None)
+    end = ("x", 1.0, 1.0, 1.0, 1.0, "en", 1.0, None, claim.job_id, claim.token, "completed", None, None)
     async with asyncio.TaskGroup() as group, _first(database, COMPLETE, *end):
         retrying = group.create_task(_refusal(jobs, claim.job_id, again=Again()))
         await _until_waiting(database)

@@ -97,6 +97,18 @@ async def test_a_job_stores_the_complete_options_it_runs_with() -> None:
 
 
 @pytest.mark.parametrize(
+    ("default", "asked", "answer"),
+    [(False, None, False), (True, None, True), (False, True, True), (True, False, False)],
+)
+async def test_a_job_may_be_answered_from_another_when_it_says_so_or_else_the_settings(
+    *, default: bool, asked: bool | None, answer: bool
+) -> None:
+    world = World(job__reuse=default)
+
+    assert (await world.submit(await world.upload(media.wav()), reuse=asked)).reuse is answer
+
+
+@pytest.mark.parametrize(
     ("default", "asked", "expiry"), [(0, None, None), (60, None, 60), (60, 120, 120), (0, 1, 1), (60, 3_600, 3_600)]
 )
 async def test_a_job_expires_when_it_says_or_when_settings_say(

@@ -163,6 +163,59 @@ async def test_nothing_is_published_before_the_row_says_it() -> None:
     assert rows == [(update.status, update.progress) for update in world.events.updates]
 
 
+async def test_the_same_recording_is_answered_from_an_earlier_job_and_its_followers_miss_nothing() -> None:
+    world = World(make_chunk(FIRST), make_chunk(SECOND, position=10.0))
+    await world.submit()
+    earlier = await world.run()
+    world.store.put(KEY, b"audio")
+    await world.submit(reuse=True)
+    before = len(world.events.updates)
+
+    job = await world.run()
+
+    assert len(world.engine.resumes) == 1
+    assert (job.status, job.reused_from, job.result_text) == (JobStatus.completed, earlier.id, earlier.result_text)
+    assert await world.jobs.segments(job.id) == [FIRST, SECOND]
+    assert [(update.status, update.progress, update.segments) for update in world.events.updates[before:]] == [
+        (JobStatus.processing, 0.0, ()),
+        (JobStatus.processing, 100.0, (FIRST, SECOND)),
+        (JobStatus.completed, 100.0, ()),
+    ]
+    assert await world.jobs.unannounced(seconds=-1, limit=1) == []
+    assert world.store.objects == {}
+
+
+@pytest.mark.parametrize(
+    ("data", "fields"),
+    [
+        (b"audio", {}),
+        (b"other audio", {"reuse": True}),
+        (b"audio", {"reuse": True, "options": TranscriptionOptions(beam_size=1)}),
+    ],
+    ids=["not asked for", "another recording", "other options"],
+)
+async def test_anything_else_is_decoded(data: bytes, fields: dict[str, Any]) -> None:
+    world = World(make_chunk(FIRST, position=10.0))
+    await world.submit()
+    await world.run()
+    world.store.put(KEY, data)
+    await world.submit(**fields)
+
+    job = await world.run()
+
+    assert (job.status, job.reused_from, len(world.engine.resumes)) == (JobStatus.completed, None, 2)
+
+
+async def test_a_clip_is_decoded_though_an_earlier_job_had_the_same() -> None:
+    world = World(make_chunk(FIRST, position=5.0, duration=5.0))
+    for _ in range(2):
+        world.store.put(KEY, b"audio")
+        await world.submit(reuse=True, options=TranscriptionOptions(clip_end_seconds=5.0))
+        assert (await world.run()).status is JobStatus.completed
+
+    assert len(world.engine.resumes) == 2
+
+
 async def test_a_wake_up_without_a_waiting_job_does_nothing() -> None:
     world = World()
 

@@ -25,7 +25,7 @@ CROSS JOIN LATERAL (
 CROSS JOIN LATERAL (
     SELECT sum(processing_time_seconds) / NULLIF(sum(duration), 0) AS real_time_factor, avg(duration) AS typical FROM (
         SELECT processing_time_seconds, duration FROM transcription_job
-        WHERE status = 'completed' AND tier >= asked.tier AND tier <= asked.tier
+        WHERE status = 'completed' AND reused_from IS NULL AND tier >= asked.tier AND tier <= asked.tier
         ORDER BY tier DESC, finished_at DESC LIMIT {RECENT}
     ) AS recent
 ) AS speed

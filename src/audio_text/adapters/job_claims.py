@@ -93,13 +93,47 @@ WITH ended AS (
     UPDATE transcription_job
     SET status = 'completed', progress = 100, result_text = {{}}, duration = {{}}, duration_after_vad = {{}},
         processing_time_seconds = {{}}, real_time_factor = {{}}, language = {{}}, language_probability = {{}},
-        error_code = NULL, error_message = NULL, is_unannounced = true,
+        audio_sha256 = {{}}, error_code = NULL, error_message = NULL, is_unannounced = true,
         lease_owner = NULL, lease_expires_at = NULL, finished_at = now(), update_date = now(),
         expires_at = now() + make_interval(secs => expires_in_seconds)
     WHERE id = {{}} AND claims = {{}} AND status = 'processing' RETURNING id, claims
 ), closed AS ({CLOSED})
 SELECT id FROM ended
 """  # noqa: S608 -- our own statement
+
+# The lock keeps the earlier job, and so what its segments are copied from, until all is copied: one that is deleted
+# meanwhile is not found. What was begun goes on, for followers have seen its segments.
+COMPLETE_FROM_EARLIER = f"""
+WITH earlier AS (
+    SELECT earlier.* FROM transcription_job AS job
+    JOIN transcription_job AS earlier USING (whisper_model, options)
+    WHERE job.id = {{}} AND job.claims = {{}} AND job.status = 'processing'
+      AND NOT EXISTS (SELECT FROM transcription_segment WHERE job_id = job.id)
+      AND earlier.audio_sha256 = {{}} AND earlier.owner IS NOT DISTINCT FROM job.owner
+      AND earlier.status = 'completed' AND COALESCE(earlier.expires_at > now(), true)
+    ORDER BY earlier.finished_at DESC, earlier.id LIMIT 1 FOR KEY SHARE OF earlier
+), ended AS (
+    UPDATE transcription_job AS job
+    SET status = 'completed', progress = 100, result_text = earlier.result_text, position = earlier.position,
+        block_start = earlier.block_start, channel_progress = earlier.channel_progress,
+        duration = earlier.duration, duration_after_vad = earlier.duration_after_vad,
+        language = earlier.language, language_probability = earlier.language_probability,
+        device = earlier.device, compute_type = earlier.compute_type,
+        audio_sha256 = earlier.audio_sha256, reused_from = earlier.id, processing_time_seconds = {{}},
+        error_code = NULL, error_message = NULL, is_unannounced = true,
+        lease_owner = NULL, lease_expires_at = NULL, finished_at = now(), update_date = now(),
+        expires_at = now() + make_interval(secs => job.expires_in_seconds)
+    FROM earlier WHERE job.id = {{}} AND job.claims = {{}} AND job.status = 'processing' RETURNING job.*
+), copied AS (
+    INSERT INTO transcription_segment
+        (job_id, position, seek, start, "end", text, tokens,
+         temperature, avg_logprob, compression_ratio, no_speech_prob, words, channel)
+    SELECT ended.id, segment.position, seek, start, "end", text, tokens,
+           temperature, avg_logprob, compression_ratio, no_speech_prob, segment.words, channel
+    FROM ended JOIN transcription_segment AS segment ON segment.job_id = ended.reused_from
+), closed AS ({CLOSED})
+SELECT {SELECTED} FROM ended
+"""  # noqa: S608 -- our own column names
 
 FAIL = f"""
 WITH ended AS (
@@ -150,8 +184,17 @@ class JobClaims(Statements):
         audio = (outcome.duration, outcome.duration_after_vad)
         speed = (outcome.processing_time_seconds, outcome.real_time_factor)
         language = (outcome.language, outcome.language_probability)
-        news = (outcome.result_text, *audio, *speed, *language)
+        news = (outcome.result_text, *audio, *speed, *language, outcome.audio_sha256)
         return await self._end(COMPLETE, *news, claim=claim, reason=Released(end=AttemptEnd.completed))
+
+    async def complete_from_earlier(
+        self, claim: Claim, *, audio_sha256: str, processing_time_seconds: float
+    ) -> Job | None:
+        """Move processing → completed with what an earlier job says."""
+        fence = (claim.job_id, claim.token)
+        asked = (*fence, audio_sha256, processing_time_seconds, *fence)
+        rows = await self._run(COMPLETE_FROM_EARLIER, *asked, AttemptEnd.completed.value, None, None)
+        return job_of(rows[0]) if rows else None
 
     async def fail(self, claim: Claim, outcome: Failed) -> bool:
         """Move processing → failed."""

@@ -118,6 +118,14 @@ class JobView(msgspec.Struct, frozen=True, kw_only=True):
     metadata: Annotated[
         dict[str, str], Meta(description="The submitter's own data.", examples=[{"project": "budget", "year": "2030"}])
     ]
+    reuse: Annotated[bool, Meta(description="Whether an earlier job's transcript may answer it.", examples=[False])]
+    reused_from: Annotated[
+        str | None,
+        Meta(
+            description="The earlier job that its transcript is from; null where it was transcribed itself.",
+            examples=[None],
+        ),
+    ]
     deadline: Annotated[
         datetime | None,
         Meta(description="When it fails unless a worker has begun it by then.", examples=["2030-01-01T13:00:00Z"]),

@@ -56,6 +56,15 @@ class TranscribeRequest(Choices, frozen=True, kw_only=True, forbid_unknown_field
         Priority | None,
         Meta(description="Jobs of a higher class are begun before others; `normal` by default.", examples=["high"]),
     ] = None
+    reuse: Annotated[
+        bool | None,
+        Meta(
+            description="Whether the transcript of an earlier job may be the answer: one of the same owner with the "
+            "same recording, byte for byte, the same model and options, and no clip. The service has its own default: "
+            "usually not.",
+            examples=[True],
+        ),
+    ] = None
     expires_in: Annotated[
         Annotated[int, Meta(ge=1)] | None,
         Meta(

@@ -85,6 +85,7 @@ async def transcribe(
         description=data.description,
         metadata=data.metadata or {},
         priority=data.priority or Priority.normal,
+        reuse=data.reuse,
         expires_in=data.expires_in,
         deadline_in=data.deadline_in,
         request_id=request_id_of(request.scope),

@@ -44,6 +44,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     options: dict[str, object] = {}
     description: str | None = None
     metadata: dict[str, str] = {}
+    reuse: bool = False
+    reused_from: str | None = None
     deadline: datetime | None = None
     progress: float = 0.0
     duration: float | None = None

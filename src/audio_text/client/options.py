@@ -52,6 +52,7 @@ class JobOptions(Choices, total=False):
     description: str
     metadata: Mapping[str, str]
     priority: PriorityName
+    reuse: bool
     expires_in: int
     deadline_in: int
 

@@ -59,8 +59,9 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     `channel_progress`: the same for each channel, where they are transcribed separately.
     `recomputed_seconds`: audio that was decoded again after crashes, at most: a lost attempt counts
     as the one window beyond `position` that it may have decoded. `device` and `compute_type` are those that the
-    newest segments were made with. `expires_at` is set when the job ends, `expires_in_seconds` later, and only where
-    that is given: then all of it goes.
+    newest segments were made with. `audio_sha256`, in hexadecimal, is that of the recording once the job is completed;
+    with `reuse`, this may be done with what an earlier one said: `reused_from`. `expires_at` is set when the job ends,
+    `expires_in_seconds` later, and only where that is given: then all of it goes.
     """
 
     id: str
@@ -80,6 +81,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     owner: str | None = None
     metadata: dict[str, str] = {}
     priority: Priority = Priority.normal
+    reuse: bool = False
     deadline: datetime | None = None
     attempt: int = 0
     claims: int = 0
@@ -89,6 +91,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     recomputed_seconds: float = 0.0
     device: str | None = None
     compute_type: str | None = None
+    audio_sha256: str | None = None
+    reused_from: str | None = None
     is_dead_letter: bool = False
     expires_in_seconds: int | None = None
     expires_at: datetime | None = None
@@ -118,6 +122,7 @@ class Completed(msgspec.Struct, frozen=True, kw_only=True):
     processing_time_seconds: float
     language: str | None
     language_probability: float | None
+    audio_sha256: str | None = None
 
     @property
     def real_time_factor(self) -> float | None:

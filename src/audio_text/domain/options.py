@@ -65,3 +65,8 @@ class TranscriptionOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unk
     clip_end_seconds: Annotated[float, Meta(gt=0, le=1_000_000)] | None = None
     channels: Channels = Channels.mixed
     channel_names: Annotated[tuple[ChannelName, ...], Meta(max_length=32)] = ()
+
+    @property
+    def is_clip(self) -> bool:
+        """Whether only a part of the recording is wanted."""
+        return self.clip_start_seconds > 0 or self.clip_end_seconds is not None

@@ -30,7 +30,8 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True):
     """What a client asks for: an upload, a model, and the options that differ from the settings' defaults.
 
     A recording that is known to last more than `longest_seconds` is refused. `expires_in`: seconds from the job's end
-    until it is removed; `deadline_in`: seconds from now within which somebody has to begin it.
+    until it is removed; `deadline_in`: seconds from now within which somebody has to begin it. `reuse`: whether an
+    earlier job may answer it; None: as the settings say.
     """
 
     filename: str
@@ -43,6 +44,7 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True):
     deadline_in: int | None = None
     request_id: str | None = None
     priority: Priority = Priority.normal
+    reuse: bool | None = None
     longest_seconds: float | None = None
 
 
@@ -122,6 +124,7 @@ class SubmissionService:
             metadata=submission.metadata,
             request_id=submission.request_id,
             priority=submission.priority,
+            reuse=self._settings.job.reuse if submission.reuse is None else submission.reuse,
             deadline=now + timedelta(seconds=submission.deadline_in) if submission.deadline_in else None,
             expires_in_seconds=expires_in_seconds,
             duration=facts.duration,

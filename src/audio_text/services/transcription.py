@@ -24,6 +24,7 @@ from audio_text.errors import (
 from audio_text.ports import Claim, Engine, Released, Resources, ResumePoint, Watchdog
 from audio_text.services.announcement import Announcer
 from audio_text.services.lease import Leases
+from audio_text.services.reuse import Reuse, sha256_of
 from audio_text.services.storage import StorageService
 from audio_text.services.time_limits import time_limit
 from audio_text.services.waking import wake
@@ -57,6 +58,7 @@ class TranscriptionService:
         self._store = resources.store
         self._queue = resources.queue
         self._announcer = Announcer(jobs=resources.jobs, events=resources.events)
+        self._reuse = Reuse(jobs=resources.jobs, announcer=self._announcer)
         self._storage = StorageService(resources, settings=settings)
         self._leases = Leases(resources, lease_seconds=settings.worker.lease_seconds)
         self._engine = engine
@@ -141,14 +143,19 @@ class TranscriptionService:
         async with (
             time_limit(tier, attempt.claim, watchdog=self._watchdog) as limit,
             self._store.fetch(job.object_key) as audio,
-            aclosing(
-                self._engine.transcribe(audio, model=job.whisper_model, options=job.options, resume=resume)
-            ) as chunks,
         ):
             limit.learn(job.duration or 0.0)
-            async for chunk in chunks:
-                limit.learn(chunk.duration * len(chunk.channel_progress or (chunk,)))
-                await self._record(attempt, chunk)
+            attempt.audio_sha256 = await sha256_of(audio)
+            attempt.reused = await self._reuse.complete(
+                job, audio_sha256=attempt.audio_sha256, elapsed_seconds=attempt.elapsed_seconds()
+            )
+            if attempt.reused is not None:
+                return
+            chunks = self._engine.transcribe(audio, model=job.whisper_model, options=job.options, resume=resume)
+            async with aclosing(chunks):
+                async for chunk in chunks:
+                    limit.learn(chunk.duration * len(chunk.channel_progress or (chunk,)))
+                    await self._record(attempt, chunk)
 
     async def _resume_point(self, attempt: "_Attempt") -> ResumePoint | None:
         if attempt.job.claims == 1:
@@ -163,6 +170,10 @@ class TranscriptionService:
         await self._announce(JobStatus.processing, attempt, segments=chunk.segments)
 
     async def _complete(self, attempt: "_Attempt") -> None:
+        if attempt.reused is not None:
+            await self._reuse.tell(attempt.reused)
+            await self._storage.drop(attempt.job.object_key)
+            return
         outcome = attempt.completed()
         if not await self._jobs.complete(attempt.claim, outcome):
             raise LeaseLostError
@@ -223,6 +234,8 @@ class _Attempt:
         self.claim = Claim(job.id, job.claims)
         self.segments: list[Segment] = []
         self.progress = job.progress
+        self.audio_sha256: str | None = None
+        self.reused: Job | None = None
         self._chunk: TranscriptChunk | None = None
         self._began = time.monotonic()
 
@@ -286,4 +299,5 @@ class _Attempt:
             processing_time_seconds=self.elapsed_seconds(),
             language=chunk.language,
             language_probability=chunk.language_probability,
+            audio_sha256=self.audio_sha256,
         )

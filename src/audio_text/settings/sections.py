@@ -68,6 +68,7 @@ class JobSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True
     expires_seconds: Annotated[int, Meta(ge=0, le=MOST_SECONDS)]
     max_expires_seconds: Annotated[int, Meta(ge=1, le=MOST_SECONDS)]
     idempotency_seconds: Annotated[int, Meta(ge=1, le=MOST_SECONDS)]
+    reuse: bool
     list_limit: Annotated[int, Meta(ge=1, le=1_000)]
 
     @property
