@@ -183,9 +183,12 @@ class JobView(msgspec.Struct, frozen=True, kw_only=True):
     @classmethod
     def of(cls, job: Job, place: QueuePlace | None = None) -> "JobView":
         """Show a job as clients see it, and its place in the queue where that is known."""
-        same = {name: getattr(job, name) for name in cls.__struct_fields__ if name in Job.__struct_fields__}
+        same = {name: getattr(job, name) for name in _SHOWN_AS_THEY_ARE}
         position, eta_seconds = (place.position, place.eta_seconds) if place else (None, None)
         return cls(**same, expires_in=job.expires_in_seconds, queue_position=position, eta_seconds=eta_seconds)
+
+
+_SHOWN_AS_THEY_ARE = tuple(name for name in JobView.__struct_fields__ if name in Job.__struct_fields__)
 
 
 class AttemptView(msgspec.Struct, frozen=True, kw_only=True):
