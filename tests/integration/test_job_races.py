@@ -119,7 +119,12 @@ async def test_a_job_is_deleted_under_its_worker_with_what_that_one_writes_just_
     segment = '[{"id": 0, "seek": 0, "start": 0, "end": 1, "text": "", "tokens": []}]'
     async with (
         asyncio.TaskGroup() as group,
-        _first(database, RECORD, 10.0, 1.0, 1.0, "en", 1.0, claim.job_id, claim.token, 0, segment),
+        _first(
+            database,
+            RECORD,
+            *(10.0, 1.0, None, 10.0, 10.0, "en", 1.0, "cpu", "int8", None),
+            *(claim.job_id, claim.token, 0, segment),
+        ),
     ):
         deleting = group.create_task(jobs.delete(claim.job_id))
         await _until_waiting(database)
