@@ -16,7 +16,7 @@ from audio_text.domain.job import AttemptEnd, AttemptRecord, Completed, Failed, 
 from audio_text.domain.listing import JobQuery
 from audio_text.domain.multipart import MultipartUpload
 from audio_text.domain.options import TranscriptionOptions
-from audio_text.domain.transcript import AudioFacts, Segment, TranscriptChunk
+from audio_text.domain.transcript import AudioFacts, NextWindow, Segment, TranscriptChunk
 
 
 class Claim(msgspec.Struct, frozen=True):
@@ -482,8 +482,12 @@ class ResumePoint(msgspec.Struct, frozen=True, kw_only=True):
     `position` is in the time of the recording, as the segments' times are, also when only a clip is wanted.
     `block_start`, in the same time, is where the block began that was being decoded (None: not known): blocks then end
     where they would have ended without the break.
-    `previous_tokens` are those that `domain.blocks.prompt_tokens` finds in the segments. Where channels are transcribed
+    `next_window` is where in that block the model goes on, which then hears what it would have heard; without it, it
+    hears the rest of the block by itself.
+    `previous_tokens` are those that `domain.blocks.prompt_tokens` finds in the segments; with `keeps_prompt`, the
+    job's own prompt goes before them. Where channels are transcribed
     separately, `channels` has the same for each of those that are: then its `next_segment_id` counts this channel's.
+    `segments_ahead`: so many segments of the next window are stored already, and not told again.
     """
 
     position: float
@@ -492,7 +496,10 @@ class ResumePoint(msgspec.Struct, frozen=True, kw_only=True):
     language: str | None
     language_probability: float | None
     previous_tokens: Sequence[int] = ()
+    keeps_prompt: bool = False
     block_start: float | None = None
+    next_window: NextWindow | None = None
+    segments_ahead: int = 0
     channels: "Mapping[int, ResumePoint]" = {}
 
 

@@ -18,7 +18,7 @@ from audio_text.adapters.repository import PiccoloJobRepository
 from audio_text.domain.job import AttemptEnd, Completed, Failed, JobStatus, Priority, Retention
 from audio_text.domain.listing import JobQuery
 from audio_text.domain.options import Task, TranscriptionOptions, VadOptions
-from audio_text.domain.transcript import ChannelProgress, Word
+from audio_text.domain.transcript import ChannelProgress, NextWindow, Word
 from audio_text.errors import JobNotFoundError, JobStateError
 from audio_text.ports import Again, Claim, JobRepository, Released
 from factories import make_chunk, make_job, make_segment
@@ -97,7 +97,16 @@ class JobRepositoryContract:
         job_id = await _add(world)
         claim = await _claim(world)
         segments = [make_segment(0, channel=2), make_segment(1, channel=1)]
-        ahead = ChannelProgress(channel=1, position=4.0, block_start=0.0, language="en", language_probability=0.9)
+        window = NextWindow(seek=200, spoken_until=1.5, position=2.0)
+        ahead = ChannelProgress(
+            channel=1,
+            position=4.0,
+            block_start=0.0,
+            next_window=window,
+            segments_ahead=1,
+            language="en",
+            language_probability=0.9,
+        )
         behind = ChannelProgress(channel=2, position=2.0, duration_after_vad=1.5)
         assert await world.jobs.record(claim, make_chunk(*segments, position=2.0, channel_progress=(ahead, behind)))
         assert [segment.channel for segment in await world.jobs.segments(job_id)] == [2, 1]
@@ -108,6 +117,18 @@ class JobRepositoryContract:
         await world.jobs.cancel(job_id)
         again = Again(options=TranscriptionOptions(language="de"))
         assert (await world.jobs.retry(job_id, again=again)).channel_progress is None
+
+    async def test_the_next_window_is_kept_until_the_job_begins_anew(self, world: World) -> None:
+        job_id = await _add(world)
+        claim = await _claim(world)
+        window = NextWindow(seek=200, spoken_until=1.23, position=2.0)
+        assert await world.jobs.record(claim, make_chunk(make_segment(0), next_window=window))
+        assert (await world.jobs.get(job_id)).next_window == window
+        await world.jobs.cancel(job_id)
+        assert (await world.jobs.retry(job_id, again=Again())).next_window == window
+        await world.jobs.cancel(job_id)
+        again = Again(options=TranscriptionOptions(language="de"))
+        assert (await world.jobs.retry(job_id, again=again)).next_window is None
 
     async def test_an_unknown_job_is_not_found(self, world: World) -> None:
         for job_id in ("nobody", "", "\0", "\udcff"):

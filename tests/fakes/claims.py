@@ -87,6 +87,7 @@ class FakeJobClaims(FakeRows):
             progress=chunk.progress,
             position=chunk.position,
             block_start=chunk.block_start,
+            next_window=chunk.next_window,
             channel_progress=chunk.channel_progress,
             duration=chunk.duration,
             duration_after_vad=chunk.duration_after_vad,

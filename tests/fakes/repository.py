@@ -62,6 +62,7 @@ class FakeJobRepository(FakeJobKeys, FakeJobClaims, FakeJobSearch, FakeJobBacklo
             self._segments.pop(job_id, None)
             names = (
                 "block_start",
+                "next_window",
                 "channel_progress",
                 "duration",
                 "duration_after_vad",

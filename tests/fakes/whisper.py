@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audio_text.adapters.audio_decoding import Samples
-from audio_text.adapters.whisper import FRAME_SAMPLES, VendorInfo, VendorSegment
+from audio_text.adapters.whisper import FRAME_SAMPLES, HeardWindow, VendorInfo, VendorSegment, Whisper, WindowStart
 from recordings import RATE
 
 GARBLED = "?"
@@ -45,7 +45,10 @@ def speech_of(samples: Samples) -> list[float]:
 
 @dataclass
 class FakeWhisper:
-    """Writes a segment for every sentence, and a question mark for every word of which it hears only a part."""
+    """Writes a segment for every sentence, and a question mark for every word of which it hears only a part.
+
+    A window of it holds two sentences.
+    """
 
     words: Sequence[SpokenWord]
     temperature: float = 0.0
@@ -67,7 +70,9 @@ class FakeWhisper:
 
         return SimpleNamespace(encode=encode, decode=decode, token_to_id={"<|en|>": 1, "<|fr|>": 2}.get)
 
-    def transcribe(self, audio: NDArray[np.float32], **options: Any) -> tuple[Iterator[VendorSegment], VendorInfo]:
+    def transcribe_from(
+        self, start: WindowStart, audio: NDArray[np.float32], **options: Any
+    ) -> tuple[Iterator[HeardWindow], VendorInfo]:
         self.options.append(options)
         levels = np.round(audio * 32_768).astype(int)
         heard = [self._hear(levels, first, last) for first, last in runs(levels)]
@@ -77,18 +82,25 @@ class FakeWhisper:
             language_probability=0.75,
             duration_after_vad=float((levels != 0).sum() / RATE),
         )
-        return (self._segment(words) for words in sentences), cast("VendorInfo", info)
+        left = [words for words in sentences if frame_of(words[0].first) >= start.frame]
+        pairs = (left[first : first + 2] for first in range(0, len(left), 2))
+        return (self._window(pair) for pair in pairs), cast("VendorInfo", info)
 
     def _hear(self, levels: NDArray[np.int_], first: int, last: int) -> "_Heard":
         number = int(levels[first]) - 1
         is_whole = last - first > self.words[number].length - INAUDIBLE_SAMPLES
         return _Heard(number, first, last, f"word{number}" if is_whole else GARBLED)
 
-    def _segment(self, words: "list[_Heard]") -> VendorSegment:
+    def _window(self, sentences: "Sequence[list[_Heard]]") -> HeardWindow:
+        seek = frame_of(sentences[0][0].first)
+        segments = [self._segment(words, seek) for words in sentences]
+        return HeardWindow(segments, WindowStart(frame_of(sentences[-1][-1].last)))
+
+    def _segment(self, words: "list[_Heard]", seek: int) -> VendorSegment:
         return cast(
             "VendorSegment",
             SimpleNamespace(
-                seek=0,
+                seek=seek,
                 start=words[0].first / RATE,
                 end=words[-1].last / RATE,
                 text="".join(f" {word.text}" for word in words),
@@ -107,6 +119,17 @@ class _Heard(NamedTuple):
     first: int
     last: int
     text: str
+
+
+def prepared(
+    model: Whisper, start: WindowStart, samples: Samples, options: dict[str, Any]
+) -> tuple[Iterator[HeardWindow], VendorInfo]:
+    """As the engine does, without its threads."""
+    return model.transcribe_from(start, samples.astype(np.float32) / 32_768, **options)
+
+
+def frame_of(sample: int) -> int:
+    return sample * 100 // RATE
 
 
 def runs(levels: NDArray[np.int_]) -> list[tuple[int, int]]:

@@ -122,7 +122,7 @@ async def test_a_job_is_deleted_under_its_worker_with_what_that_one_writes_just_
         _first(
             database,
             RECORD,
-            *(10.0, 1.0, None, 10.0, 10.0, "en", 1.0, "cpu", "int8", None),
+            *(10.0, 1.0, None, None, 10.0, 10.0, "en", 1.0, "cpu", "int8", None),
             *(claim.job_id, claim.token, 0, segment),
         ),
     ):

@@ -2,24 +2,20 @@
 
 import asyncio
 import random
-from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
-import jiwer
 import msgspec
 import pytest
 
 from audio_text.domain.blocks import WINDOW_SECONDS
 from audio_text.domain.job import AttemptEnd, Job, JobStatus
-from audio_text.domain.transcript import Segment
-from recordings import conversation, words_of, write
+from recordings import conversation, write
 from services.api import Api
 from services.worker import WorkerProcess, worker_process
 
 SEED = 11
 KILLS = 3
-CHOICES = {"mode": "demo", "language": "en", "temperature": [0.0], "condition_on_previous_text": False}
+CHOICES = {"mode": "demo", "language": "en", "temperature": [0.0], "condition_on_previous_text": True}
 
 
 async def reached(api: Api, job_id: str, segments: int) -> None:
@@ -78,22 +74,6 @@ async def test_a_job_whose_workers_are_killed_becomes_what_its_undisturbed_twin_
     assert 0 < job.recomputed_seconds <= KILLS * WINDOW_SECONDS
     assert cuts[-1].recomputed_seconds == job.recomputed_seconds  # stopping well costs nothing
     assert [segment.id for segment in segments] == list(range(len(segments)))
-    assert all(earlier.end <= later.start + 0.05 for earlier, later in pairwise(segments))
-    block_seconds = settings.engine.block_seconds
-    assert undisturbed(segments, cuts, block_seconds) == undisturbed(expected[1], cuts, block_seconds)
-    assert jiwer.wer(text_of(expected[1]), text_of(segments)) < 0.05
-    assert job.duration == pytest.approx(expected[0].duration)
-
-
-def undisturbed(segments: list[Segment], cuts: list[Job], block_seconds: float) -> list[tuple[Any, ...]]:
-    """What lies outside of the blocks that were broken off."""
-    disturbed = [(cut.position, (cut.block_start or 0.0) + block_seconds) for cut in cuts]
-    return [
-        (s.seek, s.start, s.end, s.text, s.tokens)
-        for s in segments
-        if not any(s.end > first and s.start < last for first, last in disturbed)
-    ]
-
-
-def text_of(segments: list[Segment]) -> str:
-    return " ".join(words_of(segment.text for segment in segments))
+    assert segments == expected[1]
+    assert (job.result_text, job.duration) == (expected[0].result_text, expected[0].duration)
+    assert job.duration_after_vad == pytest.approx(expected[0].duration_after_vad)

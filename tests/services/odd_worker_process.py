@@ -1,4 +1,4 @@
-"""Run as a script: a worker whose model misbehaves, in the way that a job's hotwords name, after its first segment.
+"""Run as a script: a worker whose model misbehaves, in the way that a job's hotwords name, after its first window.
 
 The model itself is the real one: what happens, happens where native code would run.
 """
@@ -15,13 +15,16 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from audio_text.adapters import engine, models
-from audio_text.adapters.whisper import VendorInfo, VendorSegment, Whisper, load_whisper
+from audio_text.adapters.whisper import HeardWindow, VendorInfo, Whisper, load_whisper
 from services import worker_process
 
 HELD_SECONDS = 8
 """More than two of the shortest leases."""
 
 SPINNING_THREADS = 4
+
+WINDOW_SECONDS = 0.5
+"""What a window takes a model at the least: what was heard before is stored meanwhile."""
 
 
 class OddWhisper:
@@ -33,16 +36,18 @@ class OddWhisper:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._whisper, name)
 
-    def transcribe(self, audio: Any, **options: Any) -> tuple[Iterator[VendorSegment], VendorInfo]:
-        segments, info = self._whisper.transcribe(audio, **options)
-        return misbehaving(segments, options["hotwords"] or ""), info
+    def transcribe_from(self, *where: Any, **options: Any) -> tuple[Iterator[HeardWindow], VendorInfo]:
+        windows, info = self._whisper.transcribe_from(*where, **options)
+        return misbehaving(windows, options["hotwords"] or ""), info
 
 
-def misbehaving(segments: Iterator[VendorSegment], how: str) -> Iterator[VendorSegment]:
-    for number, segment in enumerate(segments):
-        if number == 1:
-            misbehave(how)
-        yield segment
+def misbehaving(windows: Iterator[HeardWindow], how: str) -> Iterator[HeardWindow]:
+    first = next(windows, None)
+    if first:
+        yield first
+        time.sleep(WINDOW_SECONDS)
+    misbehave(how)
+    yield from windows
 
 
 def misbehave(how: str) -> None:

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterator
+from copy import copy
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,15 +11,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from audio_text.adapters.assignment import Assignment
 from audio_text.adapters.audio_blocks import Blocks
-from audio_text.adapters.block_transcription import Assignment, BlockTranscription, require_language
+from audio_text.adapters.block_transcription import BlockTranscription, require_language
+from audio_text.adapters.whisper import HeardWindow, WindowStart
 from audio_text.domain.blocks import PROMPT_TOKENS, Progress, longest_pause, prompt_tokens
 from audio_text.domain.options import TranscriptionOptions
 from audio_text.domain.transcript import Segment, TranscriptChunk
 from audio_text.errors import InvalidRequestError
 from audio_text.ports import ResumePoint
 from factories import make_segment
-from fakes.whisper import GARBLED, FakeWhisper, SpokenWord, speak, speech_of
+from fakes.whisper import GARBLED, FakeWhisper, SpokenWord, prepared, speak, speech_of
 from recordings import RATE, in_pieces, silence
 
 MINUTES = settings(max_examples=60, deadline=None)
@@ -55,7 +58,7 @@ def hear(
         whisper,
         assignment,
         Blocks(iter(in_pieces(rest)), seconds=seconds, speech=speech_of),
-        prepare=lambda model, samples, options: model.transcribe(samples.astype(np.float32) / 32_768, **options),
+        prepare=prepared,
         estimate=lambda decoded: decoded + 10.0,
     )
     return Heard(list(transcription.chunks()), whisper)
@@ -156,17 +159,18 @@ def test_a_recording_that_fits_into_a_block_is_given_to_whisper_whole() -> None:
 
 def test_what_whisper_reads_into_the_emptiness_after_a_cut_is_left_out() -> None:
     class Hallucinating(FakeWhisper):
-        def transcribe(self, audio: Any, **options: Any) -> Any:
-            segments, info = super().transcribe(audio, **options)
-            return _and_an_echo(segments, audio.size / RATE), info
+        def transcribe_from(self, start: WindowStart, audio: Any, **options: Any) -> Any:
+            windows, info = super().transcribe_from(start, audio, **options)
+            return _and_an_echo(windows, audio.size / RATE), info
 
-    def _and_an_echo(segments: Iterator[Any], end: float) -> Iterator[Any]:
-        segment = None
-        for segment in segments:
-            yield segment
-        if segment:
-            segment.start, segment.end, segment.text = end + 0.2, end + 3.0, " echo"
-            yield segment
+    def _and_an_echo(windows: Iterator[HeardWindow], end: float) -> Iterator[HeardWindow]:
+        window = None
+        for window in windows:
+            yield window
+        if window:
+            echo = copy(window.segments[-1])
+            echo.start, echo.end, echo.text = end + 0.2, end + 3.0, " echo"
+            yield window._replace(segments=[echo])
 
     words = monologue(20, pause=16_000)
     whisper = Hallucinating(words)
@@ -174,7 +178,7 @@ def test_what_whisper_reads_into_the_emptiness_after_a_cut_is_left_out() -> None
         whisper,
         Assignment(Path(), "demo", TranscriptionOptions(), None),
         Blocks(iter(in_pieces(speak(words))), seconds=30.0, speech=speech_of),
-        prepare=lambda model, samples, options: model.transcribe(samples.astype(np.float32) / 32_768, **options),
+        prepare=prepared,
         estimate=lambda decoded: decoded,
     )
     heard = Heard(list(transcription.chunks()), whisper)

@@ -9,14 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from audio_text.adapters.assignment import Assignment
 from audio_text.adapters.audio_blocks import Blocks
 from audio_text.adapters.audio_decoding import Samples
-from audio_text.adapters.block_transcription import Assignment, BlockTranscription
+from audio_text.adapters.block_transcription import BlockTranscription
 from audio_text.adapters.channels import ChannelSplit, ChannelTranscription, distinct_channels
 from audio_text.domain.options import TranscriptionOptions
 from audio_text.domain.transcript import Segment, TranscriptChunk
 from audio_text.ports import ResumePoint
-from fakes.whisper import FakeWhisper, SpokenWord, speak, speech_of
+from fakes.whisper import FakeWhisper, SpokenWord, prepared, speak, speech_of
 from recordings import RATE, in_pieces
 
 BLOCK_SECONDS = 30.0
@@ -72,10 +73,10 @@ class Call:
                 samples,
                 seconds=BLOCK_SECONDS,
                 speech=speech_of,
-                heard=round((assignment.position - assignment.begin) * RATE),
+                heard=assignment.heard_samples,
                 is_continued=assignment.is_continued,
             ),
-            prepare=lambda model, samples, options: model.transcribe(samples.astype(np.float32) / 32_768, **options),
+            prepare=prepared,
             estimate=lambda decoded: decoded + 10.0,
         )
 

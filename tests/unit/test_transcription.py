@@ -13,7 +13,7 @@ from audio_text.domain.events import JobUpdate
 from audio_text.domain.job import AttemptEnd, Completed, Job, JobStatus
 from audio_text.domain.listing import JobQuery
 from audio_text.domain.options import Channels, TranscriptionOptions
-from audio_text.domain.transcript import ChannelProgress, TranscriptChunk
+from audio_text.domain.transcript import ChannelProgress, NextWindow, TranscriptChunk
 from audio_text.errors import (
     DatabaseUnavailableError,
     EngineBrokenError,
@@ -421,6 +421,7 @@ async def test_the_next_attempt_continues_behind_the_last_stored_segment(*, is_h
             language="en",
             language_probability=0.99,
             previous_tokens=FIRST.tokens,
+            keeps_prompt=True,
         )
     ]
     assert job.result_text == "Sentence 0. Sentence 1."
@@ -430,7 +431,9 @@ async def test_the_next_attempt_continues_in_each_channel_where_it_was() -> None
     options = TranscriptionOptions(channels=Channels.separate, channel_names=("Kim",))
     spoken = [make_segment(0, channel=2), make_segment(1, channel=1), make_segment(2, channel=2)]
     ahead = ChannelProgress(channel=1, position=8.0, block_start=7.5, duration_after_vad=2.0)
-    behind = ChannelProgress(channel=2, position=6.0, duration_after_vad=4.0, language="en", language_probability=0.9)
+    behind = ChannelProgress(
+        channel=2, position=6.0, segments_ahead=1, duration_after_vad=4.0, language="en", language_probability=0.9
+    )
     last = make_chunk(make_segment(3, channel=1), position=10.0)
     world = World(last)
     job_id = await world.submit(options=options)
@@ -453,17 +456,38 @@ async def test_the_next_attempt_continues_in_each_channel_where_it_was() -> None
             language=None,
             language_probability=None,
             previous_tokens=spoken[1].tokens,
+            keeps_prompt=True,
         ),
         2: ResumePoint(
             position=6.0,
-            next_segment_id=2,
+            next_segment_id=1,
+            segments_ahead=1,
             duration_after_vad=4.0,
             language="en",
             language_probability=0.9,
-            previous_tokens=spoken[0].tokens + spoken[2].tokens,
+            previous_tokens=spoken[0].tokens,
+            keeps_prompt=True,
         ),
     }
     assert job.result_text == "Channel 2: Sentence 0.\nKim: Sentence 1.\nChannel 2: Sentence 2.\nKim: Sentence 3."
+
+
+@pytest.mark.parametrize("is_moved_on", [False, True], ids=["by us", "by code that knows no windows"])
+async def test_the_next_attempt_goes_on_in_the_window_that_belongs_to_the_place(*, is_moved_on: bool) -> None:
+    world = World(make_chunk(SECOND, position=10.0))
+    job_id = await world.submit()
+    claimed = await world.jobs.claim("audio_small", owner="a worker that is gone", lease_seconds=-1)
+    assert claimed is not None
+    window = NextWindow(seek=190, spoken_until=1.9, position=FIRST.end)
+    await world.jobs.record(Claim(job_id, claimed.claims), make_chunk(FIRST, block_start=0.0, next_window=window))
+    if is_moved_on:
+        world.jobs.overwrite(job_id, position=FIRST.end + 1.0)
+
+    await world.run()
+
+    (resume,) = world.engine.resumes
+    assert resume is not None
+    assert resume.next_window == (None if is_moved_on else window)
 
 
 async def test_a_worker_that_lost_its_job_writes_and_tells_nothing_more() -> None:

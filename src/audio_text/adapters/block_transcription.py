@@ -1,17 +1,16 @@
 """Whisper over the blocks of one recording: times, language, prompt and ids run on from block to block."""
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
+from audio_text.adapters.assignment import Assignment
 from audio_text.adapters.audio_blocks import Block, Blocks
 from audio_text.adapters.audio_decoding import SAMPLE_RATE, Samples
-from audio_text.adapters.whisper import VendorInfo, VendorSegment, Whisper, whisper_errors
+from audio_text.adapters.whisper import HeardWindow, VendorInfo, VendorSegment, Whisper, WindowStart, whisper_errors
 from audio_text.domain.blocks import PROMPT_TOKENS, Progress, prompt_tokens
-from audio_text.domain.options import TranscriptionOptions
-from audio_text.domain.transcript import Segment, TranscriptChunk, Word
+from audio_text.domain.transcript import NextWindow, Segment, TranscriptChunk, Word
 from audio_text.errors import InvalidRequestError
 from audio_text.ports import ResumePoint
 
@@ -33,8 +32,11 @@ NEW_TEXT_TOKENS = 100
 ECHO_SECONDS = 0.1
 """Nobody begins to speak so close to a cut: what begins here was read into the emptiness after it."""
 
-Prepare = Callable[[Whisper, Samples, dict[str, Any]], tuple[Iterator[VendorSegment], VendorInfo]]
-"""Whisper.transcribe, wherever it runs."""
+EXACT_DIGITS = 7
+"""Decimals of a whole number of samples in seconds: a sample lasts 0.0000625."""
+
+Prepare = Callable[[Whisper, WindowStart, Samples, dict[str, Any]], tuple[Iterator[HeardWindow], VendorInfo]]
+"""Whisper.transcribe_from, wherever it runs."""
 
 
 def require_language(whisper: Whisper, model: str, language: str | None) -> None:
@@ -46,33 +48,6 @@ def require_language(whisper: Whisper, model: str, language: str | None) -> None
         raise InvalidRequestError(
             f'The model "{model}" does not know the language "{language}". It knows: {", ".join(known)}.'
         )
-
-
-class Assignment(NamedTuple):
-    """What the engine was asked for."""
-
-    audio: Path
-    model: str
-    options: TranscriptionOptions
-    resume: ResumePoint | None
-
-    @property
-    def position(self) -> float:
-        """What lies before it, in seconds of the recording, is done or not wanted."""
-        return max(self.options.clip_start_seconds, self.resume.position if self.resume else 0.0)
-
-    @property
-    def begin(self) -> float:
-        """Where to begin to read, in seconds of the recording: with the block that is to be continued."""
-        block_start = self.resume.block_start if self.resume else None
-        if block_start is None:
-            return self.position
-        return min(self.position, max(self.options.clip_start_seconds, block_start))
-
-    @property
-    def is_continued(self) -> bool:
-        """Whether the first block that is read is not the first of all."""
-        return self.begin > self.options.clip_start_seconds
 
 
 class BlockTranscription:
@@ -97,6 +72,8 @@ class BlockTranscription:
         self._progress = Progress()
         self._reached = assignment.position
         self._block_start = self._begin
+        self._next_window: NextWindow | None = None
+        self._kept_until = self._sample(self._reached)
         self._next_id = 0
         self._language = options.language
         self._language_probability = None if options.language is None else 1.0
@@ -107,7 +84,7 @@ class BlockTranscription:
             self._continue(assignment.resume)
 
     def chunks(self) -> Iterator[TranscriptChunk]:
-        """A chunk for every segment and for the end of every block; the last one tells the exact duration."""
+        """A chunk for every window with segments and for the end of every block; the last tells the exact duration."""
         while block := self._blocks.read():
             yield from self._block_chunks(block)
         yield self._chunk(position=self._seconds(self._blocks.samples_read))
@@ -122,34 +99,63 @@ class BlockTranscription:
             language_probability=self._language_probability,
             previous_tokens=self._prompt,
             block_start=self._block_start,
+            next_window=self._next_window,
         )
 
     def _block_chunks(self, block: Block) -> Iterator[TranscriptChunk]:
         self._block_start = self._seconds(block.grid_start)
+        self._kept_until = min(block.end, max(block.start, self._kept_until))
         with whisper_errors():
-            segments, info = self._prepare(self._whisper, self._blocks.samples(block), self._vendor_options())
-        before_vad = self._after_vad
-        unsafe_from = self._seconds(block.end) - UNSAFE_SECONDS
-        kept_until = block.start
-        for heard in _guarded(segments):
-            segment = self._segment(heard, block)
-            if not block.is_last and segment.start > self._seconds(block.end) - ECHO_SECONDS:
+            windows, info = self._prepare(
+                self._whisper, self._start(block), self._blocks.samples(block), self._vendor_options()
+            )
+        before_vad = self._after_vad - info.duration_after_vad * _share(self._kept_until, block)
+        kept: list[Segment] = []
+        for window in _guarded(windows):
+            kept = list(self._kept(window, block, info))
+            if len(kept) < len(window.segments):
                 break
-            if not block.is_cut_in_pause and kept_until >= block.cut_from and segment.end > unsafe_from:
-                break
-            self._keep(segment, info)
-            kept_until = min(block.end, max(kept_until, self._sample(segment.end)))
-            self._after_vad = before_vad + info.duration_after_vad * _share(kept_until, block)
-            yield self._chunk(segment, position=segment.end)
+            self._after_vad = before_vad + info.duration_after_vad * _share(self._kept_until, block)
+            self._next_window = self._window_after(window, block)
+            yield self._chunk(*kept, position=kept[-1].end)
+            kept = []
         end = block.end
-        if not block.is_cut_in_pause and kept_until >= block.cut_from:
-            # the cut went through speech: hear what came after the last whole segment again, with its end
-            self._blocks.go_back(kept_until)
-            end = kept_until
+        if self._is_cut_through_speech(block):
+            # hear what came after the last whole segment again, with its end
+            end = self._kept_until
+            self._blocks.go_back(end)
         self._after_vad = before_vad + info.duration_after_vad * _share(end, block)
+        self._next_window = None
         if not block.is_last:
             self._block_start = self._seconds(end)
-            yield self._chunk(position=self._seconds(end))
+            yield self._chunk(*kept, position=self._seconds(end))
+
+    def _start(self, block: Block) -> WindowStart:
+        if self._next_window is None:
+            return WindowStart()
+        return WindowStart(self._next_window.seek - self._first_frame(block), self._next_window.spoken_until)
+
+    def _window_after(self, window: HeardWindow, block: Block) -> NextWindow | None:
+        if block.start > block.grid_start:
+            return None  # only the rest of the block is heard, and its windows lie elsewhere
+        frame, spoken_until = window.next_start
+        return NextWindow(seek=self._first_frame(block) + frame, spoken_until=spoken_until)
+
+    def _kept(self, window: HeardWindow, block: Block, info: VendorInfo) -> Iterator[Segment]:
+        """The segments up to the first that the end of the block may have spoilt."""
+        block_end = self._seconds(block.end)
+        for heard in window.segments:
+            segment = self._segment(heard, block)
+            if not block.is_last and segment.start > block_end - ECHO_SECONDS:
+                break
+            if self._is_cut_through_speech(block) and segment.end > block_end - UNSAFE_SECONDS:
+                break
+            self._keep(segment, info)
+            self._kept_until = min(block.end, max(self._kept_until, self._sample(segment.end)))
+            yield segment
+
+    def _is_cut_through_speech(self, block: Block) -> bool:
+        return not block.is_cut_in_pause and self._kept_until >= block.cut_from
 
     def _keep(self, segment: Segment, info: VendorInfo) -> None:
         self._next_id += 1
@@ -167,6 +173,8 @@ class BlockTranscription:
         end = decoded if self._blocks.is_exhausted else self._estimate(decoded)
         clip_start = self._options.clip_start_seconds
         position, duration = self._progress.at(min(position, end) - clip_start, end - clip_start)
+        if self._next_window:
+            self._next_window = msgspec.structs.replace(self._next_window, position=position)
         return TranscriptChunk(
             segments=segments,
             position=position,
@@ -175,6 +183,7 @@ class BlockTranscription:
             language=self._language,
             language_probability=self._language_probability,
             block_start=self._block_start,
+            next_window=self._next_window,
             device=self._whisper.model.device,
             compute_type=self._whisper.model.compute_type,
         )
@@ -200,7 +209,7 @@ class BlockTranscription:
         )
         return Segment(
             id=self._next_id,
-            seek=heard.seek + round(offset * FRAMES_PER_SECOND),
+            seek=heard.seek + self._first_frame(block),
             start=_at(heard.start, offset),
             end=end,
             text=heard.text,
@@ -250,12 +259,18 @@ class BlockTranscription:
         self._after_vad = resume.duration_after_vad
         if self._language is None:
             self._language, self._language_probability = resume.language, resume.language_probability
+        self._next_window = resume.next_window
         if resume.next_segment_id > 0:
-            self._prompt = tuple(resume.previous_tokens) if self._options.condition_on_previous_text else ()
+            before = self._prompt if resume.keeps_prompt else ()
+            tokens = (*before, *resume.previous_tokens)[-PROMPT_TOKENS:]
+            self._prompt = tokens if self._options.condition_on_previous_text else ()
 
     def _seconds(self, sample: int) -> float:
-        """Of the recording."""
-        return self._begin + sample / SAMPLE_RATE
+        """Of the recording: the same, wherever this pass began."""
+        return round(self._begin + sample / SAMPLE_RATE, EXACT_DIGITS)
+
+    def _first_frame(self, block: Block) -> int:
+        return round(self._seconds(block.start) * FRAMES_PER_SECOND)
 
     def _sample(self, seconds: float) -> int:
         return round((seconds - self._begin) * SAMPLE_RATE)
@@ -270,6 +285,6 @@ def _share(sample: int, block: Block) -> float:
     return (sample - block.start) / (block.end - block.start)
 
 
-def _guarded(segments: Iterator[VendorSegment]) -> Iterator[VendorSegment]:
+def _guarded(windows: Iterator[HeardWindow]) -> Iterator[HeardWindow]:
     with whisper_errors():
-        yield from segments
+        yield from windows

@@ -9,14 +9,12 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
+from audio_text.adapters.assignment import Assignment
 from audio_text.adapters.audio_decoding import SILENT_PEAK, Samples
-from audio_text.adapters.block_transcription import Assignment, BlockTranscription
+from audio_text.adapters.block_transcription import EXACT_DIGITS, BlockTranscription
 from audio_text.domain.blocks import Progress
 from audio_text.domain.transcript import ChannelProgress, TranscriptChunk
 from audio_text.ports import ResumePoint
-
-EXACT_DIGITS = 7
-"""Decimals of a whole number of samples in seconds: a sample lasts 0.0000625."""
 
 
 def distinct_channels(pieces: Iterable[Samples], *, count: int) -> list[int]:
@@ -81,14 +79,19 @@ class ChannelTranscription:
     def __init__(self, parts: Mapping[int, BlockTranscription], assignment: Assignment) -> None:
         """`parts` are the transcriptions of the channels, which count from 1."""
         self._parts = parts
-        self._points = {channel: part.resume_point() for channel, part in parts.items()}
+        resumed: Mapping[int, ResumePoint] = assignment.resume.channels if assignment.resume else {}
+        self._ahead = {channel: resumed[channel].segments_ahead if channel in resumed else 0 for channel in parts}
+        self._points = {
+            channel: msgspec.structs.replace(part.resume_point(), segments_ahead=self._ahead[channel])
+            for channel, part in parts.items()
+        }
         self._clip_start = assignment.options.clip_start_seconds
         self._next_id = assignment.resume.next_segment_id if assignment.resume else 0
         self._progress = Progress()
 
     def chunks(self) -> Iterator[TranscriptChunk]:
         """The chunks of all channels by time, and the ids of their segments in that order."""
-        streams = (_heard(channel, part) for channel, part in self._parts.items())
+        streams = (_heard(channel, part, self._ahead[channel]) for channel, part in self._parts.items())
         for heard in heapq.merge(*streams, key=lambda heard: heard.time):
             yield self._chunk(heard)
 
@@ -126,6 +129,7 @@ class ChannelTranscription:
             language=whole.language,
             language_probability=whole.language_probability,
             block_start=None,
+            next_window=None,
             channel_progress=tuple(_progress(channel, point) for channel, point in self._points.items()),
         )
 
@@ -134,9 +138,21 @@ class ChannelTranscription:
         return max(known, key=lambda point: point.duration_after_vad, default=None)
 
 
-def _heard(channel: int, part: BlockTranscription) -> Iterator[_Heard]:
+def _heard(channel: int, part: BlockTranscription, ahead: int) -> Iterator[_Heard]:
+    """Segment by segment, because those of other channels come in between; without the first `ahead` of them.
+
+    Until the last segment of its window has come, a channel goes on with that window.
+    """
+    before = part.resume_point()
     for chunk in part.chunks():
-        yield _Heard(channel, chunk, part.resume_point())
+        after = part.resume_point()
+        language = {"language": after.language, "language_probability": after.language_probability}
+        for number, segment in enumerate(chunk.segments[ahead:-1], start=ahead + 1):
+            within = msgspec.structs.replace(before, segments_ahead=number, **language)
+            yield _Heard(channel, msgspec.structs.replace(chunk, segments=(segment,)), within)
+        last = chunk.segments[max(ahead, len(chunk.segments) - 1) :]
+        yield _Heard(channel, msgspec.structs.replace(chunk, segments=last), after)
+        before, ahead = after, 0
 
 
 def _progress(channel: int, point: ResumePoint) -> ChannelProgress:
@@ -144,6 +160,8 @@ def _progress(channel: int, point: ResumePoint) -> ChannelProgress:
         channel=channel,
         position=point.position,
         block_start=point.block_start,
+        next_window=point.next_window,
+        segments_ahead=point.segments_ahead,
         duration_after_vad=point.duration_after_vad,
         language=point.language,
         language_probability=point.language_probability,

@@ -12,17 +12,19 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
+from audio_text.adapters.assignment import Assignment
 from audio_text.adapters.audio_blocks import Blocks
 from audio_text.adapters.audio_decoding import SAMPLE_RATE, Samples, SoundTrack, is_silent, open_sound_track
-from audio_text.adapters.block_transcription import Assignment, BlockTranscription, require_language
+from audio_text.adapters.block_transcription import BlockTranscription, require_language
 from audio_text.adapters.channels import ChannelSplit, ChannelTranscription, distinct_channels
 from audio_text.adapters.handover import Handover
 from audio_text.adapters.models import Models
 from audio_text.adapters.whisper import (
     FRAME_SAMPLES,
+    HeardWindow,
     VendorInfo,
-    VendorSegment,
     Whisper,
+    WindowStart,
     speech_probabilities,
     whisper_errors,
 )
@@ -184,19 +186,19 @@ class WhisperEngine:
                 samples,
                 seconds=self._settings.block_seconds,
                 speech=self._speech,
-                heard=round((assignment.position - assignment.begin) * SAMPLE_RATE),
+                heard=assignment.heard_samples,
                 is_continued=assignment.is_continued,
             ),
             prepare=self._prepare,
             estimate=lambda decoded: _estimated_end(track, assignment.options, decoded),
         )
 
-    def _prepare(
-        self, whisper: Whisper, samples: Samples, options: dict[str, Any]
-    ) -> tuple[Iterator[VendorSegment], VendorInfo]:
+    def _prepare(  # noqa: PLR0917 -- one call, in the order of its meaning
+        self, whisper: Whisper, start: WindowStart, samples: Samples, options: dict[str, Any]
+    ) -> tuple[Iterator[HeardWindow], VendorInfo]:
         if options["vad_filter"] and is_silent(samples):
             return iter(()), NOBODY
-        return self._preparer.submit(lambda: whisper.transcribe(_floats(samples), **options)).result()
+        return self._preparer.submit(lambda: whisper.transcribe_from(start, _floats(samples), **options)).result()
 
     def _speech(self, samples: Samples) -> Sequence[float]:
         if is_silent(samples):

@@ -55,7 +55,7 @@ WHERE id = {} AND claims = {} AND status = 'processing' RETURNING id
 RECORD = """
 WITH owned AS (
     UPDATE transcription_job
-    SET progress = {}, position = {}, block_start = {}, duration = {}, duration_after_vad = {},
+    SET progress = {}, position = {}, block_start = {}, next_window = {}::jsonb, duration = {}, duration_after_vad = {},
         language = {}, language_probability = {}, device = {}, compute_type = {}, channel_progress = {}::jsonb,
         update_date = now()
     WHERE id = {} AND claims = {} AND status = 'processing'
@@ -172,9 +172,10 @@ class JobClaims(Statements):
 
     async def record(self, claim: Claim, chunk: TranscriptChunk) -> bool:
         """Store a chunk; its segments replace those from its first on."""
-        audio = (chunk.progress, chunk.position, chunk.block_start, chunk.duration, chunk.duration_after_vad)
+        place = (chunk.progress, chunk.position, chunk.block_start, json_text(chunk.next_window))
+        audio = (chunk.duration, chunk.duration_after_vad)
         language = (chunk.language, chunk.language_probability)
-        news = (*audio, *language, chunk.device, chunk.compute_type, json_text(chunk.channel_progress))
+        news = (*place, *audio, *language, chunk.device, chunk.compute_type, json_text(chunk.channel_progress))
         last = chunk.segments[-1].id if chunk.segments else None
         segments = json_text(chunk.segments)
         return bool(await self._run(RECORD, *news, claim.job_id, claim.token, last, segments, repeatable=True))

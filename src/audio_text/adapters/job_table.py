@@ -77,6 +77,7 @@ WITH asked AS (
         progress = CASE WHEN is_new THEN 0 ELSE progress END,
         position = CASE WHEN is_new THEN 0 ELSE position END,
         block_start = CASE WHEN is_new THEN NULL ELSE block_start END,
+        next_window = CASE WHEN is_new THEN NULL ELSE next_window END,
         channel_progress = CASE WHEN is_new THEN NULL ELSE channel_progress END,
         device = CASE WHEN is_new THEN NULL ELSE device END,
         compute_type = CASE WHEN is_new THEN NULL ELSE compute_type END,

@@ -19,7 +19,7 @@ RANKS = {Priority.low: -1, Priority.normal: 0, Priority.high: 1}
 
 PRIORITIES = {rank: priority for priority, rank in RANKS.items()}
 
-JSON_COLUMNS = ("options", "metadata", "channel_progress")
+JSON_COLUMNS = ("options", "metadata", "next_window", "channel_progress")
 
 
 def storable(value: object) -> object:

@@ -83,6 +83,7 @@ class TranscriptionJob(Table, tablename="transcription_job"):
     claims = Integer(default=0)
     position = DoublePrecision(default=0.0)
     block_start = DoublePrecision(default=None, null=True)
+    next_window = JSONB(default=None, null=True)
     channel_progress = JSONB(default=None, null=True)
     recomputed_seconds = DoublePrecision(default=0.0)
     device = Varchar(length=None, default=None, null=True)

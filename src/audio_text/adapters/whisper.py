@@ -4,8 +4,9 @@ import os
 import re
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 import numpy as np
 import structlog
@@ -58,6 +59,24 @@ class VendorSegment(Protocol):
     words: list[VendorWord] | None
 
 
+class WindowStart(NamedTuple):
+    """Where in the audio a window of 30 seconds begins, and what the model carries into it besides its prompt.
+
+    `frame` counts what is left once voice activity detection has taken out the rest. `spoken_until`, in seconds of
+    that, is where the last word ended that was given a time (0: none).
+    """
+
+    frame: int = 0
+    spoken_until: float = 0.0
+
+
+class HeardWindow(NamedTuple):
+    """The segments of one window, at least one, and where the next window begins."""
+
+    segments: Sequence[VendorSegment]
+    next_start: WindowStart
+
+
 class VendorInfo(Protocol):
     """faster_whisper.transcribe.TranscriptionInfo, as far as we read it."""
 
@@ -103,7 +122,7 @@ class VendorModel(Protocol):
 
 
 class Whisper(Protocol):
-    """faster_whisper.WhisperModel."""
+    """A model that was loaded by `load_whisper`."""
 
     hf_tokenizer: VendorTokenizer
     model: VendorModel
@@ -113,18 +132,73 @@ class Whisper(Protocol):
         """Codes; a model may lack the token of one that was added later."""
         ...
 
-    def transcribe(
+    def transcribe_from(
         self,
+        start: WindowStart,
         audio: NDArray[np.float32],
         **options: Any,  # noqa: ANN401 -- thirty options of as many types
-    ) -> tuple[Iterator[VendorSegment], VendorInfo]:
-        """Detect voice and language and compute features at once; decode as the segments are asked for."""
+    ) -> tuple[Iterator[HeardWindow], VendorInfo]:
+        """Detect voice and language and compute features of all audio at once; decode as the windows are asked for.
+
+        What comes is what WhisperModel.transcribe would have written from that window on.
+        """
         ...
+
+
+_UntypedWhisper: Any = WhisperModel
+
+
+class SteppingWhisper(_UntypedWhisper):
+    """A model that tells after each window where the next one begins, and can begin there another time.
+
+    faster-whisper keeps this to itself. It is read from its generator, which stands still while a segment is looked at:
+    the names in there are those of the version that is pinned, and a test holds them to it.
+    """
+
+    start = WindowStart()
+    decoding: Any = None
+
+    def transcribe_from(
+        self,
+        start: WindowStart,
+        audio: NDArray[np.float32],
+        **options: Any,  # noqa: ANN401 -- as in the protocol
+    ) -> tuple[Iterator[HeardWindow], VendorInfo]:
+        """See `Whisper`."""
+        # the copy shares the model, and has to itself what it needs to know of this one recording
+        passage = copy(self)
+        passage.start = start
+        segments, info = passage.transcribe(audio, **options)
+        return passage.windows(segments), info
+
+    def generate_segments(self, features: Any, tokenizer: Any, options: Any, *rest: Any) -> Any:  # noqa: ANN401 -- the vendor's
+        """As the vendor's, beginning at the window; voice and features are behind it, and are those of all audio."""
+        options.clip_timestamps = [self.start.frame / self.frames_per_second]
+        vendor: Any = super()
+        self.decoding = decoding = vendor.generate_segments(features, tokenizer, options, *rest)
+        return decoding
+
+    def add_word_timestamps(self, *arguments: Any, last_speech_timestamp: float, **options: Any) -> Any:  # noqa: ANN401 -- the vendor's
+        """As the vendor's, which knows of no word until it has given one a time."""
+        spoken_until = last_speech_timestamp or self.start.spoken_until
+        vendor: Any = super()
+        return vendor.add_word_timestamps(*arguments, last_speech_timestamp=spoken_until, **options)
+
+    def windows(self, segments: Iterator[VendorSegment]) -> Iterator[HeardWindow]:
+        """The segments that come of `decoding`, by window."""
+        window: list[VendorSegment] = []
+        for segment in segments:
+            window.append(segment)
+            state = cast("dict[str, Any]", self.decoding.gi_frame.f_locals)
+            if not _more_to_come(state):
+                spoken_until = state["last_speech_timestamp"] or self.start.spoken_until
+                yield HeardWindow(window, WindowStart(int(state["seek"]), float(spoken_until)))
+                window = []
 
 
 def load_whisper(folder: Path, *, device: str, compute_type: str, cpu_threads: int, num_workers: int) -> Whisper:
     """Load a converted model; `num_workers` windows can be decoded at once, with `cpu_threads` each."""
-    load = cast("Callable[..., Whisper]", WhisperModel)
+    load = cast("Callable[..., Whisper]", SteppingWhisper)
     return load(
         str(folder),
         device=device,
@@ -132,6 +206,16 @@ def load_whisper(folder: Path, *, device: str, compute_type: str, cpu_threads: i
         cpu_threads=cpu_threads,
         num_workers=num_workers,
         local_files_only=True,
+    )
+
+
+def _more_to_come(state: dict[str, Any]) -> bool:
+    """Whether faster-whisper, standing at a segment, has further ones of the same window: it passes over empty ones."""
+    segments = state["current_segments"]
+    place = next(place for place, segment in enumerate(segments) if segment is state["segment"])
+    return any(
+        segment["start"] != segment["end"] and state["tokenizer"].decode(segment["tokens"]).strip()
+        for segment in segments[place + 1 :]
     )
 
 

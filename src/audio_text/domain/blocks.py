@@ -25,6 +25,11 @@ def prompt_tokens(segments: Iterable[Segment], *, before: Sequence[int] = ()) ->
     return tokens[-PROMPT_TOKENS:]
 
 
+def keeps_prompt(segments: Iterable[Segment]) -> bool:
+    """Whether the prompt that was there before these segments still leads what follows, as far as there is room."""
+    return all(segment.temperature <= PROMPT_RESET_TEMPERATURE for segment in segments)
+
+
 def longest_pause(speech: Sequence[float]) -> range:
     """The longest run of frames that hold no speech, given each frame's probability of it; the last of equals."""
     longest = range(0)

@@ -6,7 +6,7 @@ from enum import StrEnum
 import msgspec
 
 from audio_text.domain.options import TranscriptionOptions
-from audio_text.domain.transcript import ChannelProgress
+from audio_text.domain.transcript import ChannelProgress, NextWindow
 
 
 class JobStatus(StrEnum):
@@ -56,6 +56,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     A job that nobody has begun by its `deadline` is not begun any more, and fails.
     `position`: seconds of audio (of the clip, when only a clip is wanted) that are done and stored, where the next
     attempt goes on; `block_start`, in seconds of the recording: where the block began that this lies in;
+    `next_window`: where in that block the model goes on;
     `channel_progress`: the same for each channel, where they are transcribed separately.
     `recomputed_seconds`: audio that was decoded again after crashes, at most: a lost attempt counts
     as the one window beyond `position` that it may have decoded. `device` and `compute_type` are those that the
@@ -87,6 +88,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     claims: int = 0
     position: float = 0.0
     block_start: float | None = None
+    next_window: NextWindow | None = None
     channel_progress: tuple[ChannelProgress, ...] | None = None
     recomputed_seconds: float = 0.0
     device: str | None = None

@@ -34,16 +34,33 @@ class Segment(msgspec.Struct, frozen=True, kw_only=True):
     channel: int | None = None
 
 
+class NextWindow(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the model goes on within a block: all windows before it are decoded, and their segments stored.
+
+    `seek` is where its next window begins, counted as `Segment.seek` is. `spoken_until` is where the last word ended
+    that was given a time, in seconds of what the model heard of the block (0: none). `position` is that of the
+    chunk it came with: a row that is at another one was written by code that knows nothing of windows.
+    """
+
+    seek: int
+    spoken_until: float = 0.0
+    position: float = 0.0
+
+
 class ChannelProgress(msgspec.Struct, frozen=True, kw_only=True):
     """How far one channel is that is transcribed by itself; the rest of the recording is heard from here on.
 
     `position` and `block_start` are seconds of the recording: what lies before `position` is done and stored, and
     `block_start` is where the block began that it lies in. `duration_after_vad` are seconds of speech up to there.
+    `next_window` is where the model goes on in that block (None: at `position`), and of what it hears from there on,
+    the first `segments_ahead` segments are stored already.
     """
 
     channel: int
     position: float
     block_start: float | None = None
+    next_window: NextWindow | None = None
+    segments_ahead: int = 0
     duration_after_vad: float = 0.0
     language: str | None = None
     language_probability: float | None = None
@@ -65,7 +82,8 @@ class TranscriptChunk(msgspec.Struct, frozen=True, kw_only=True):
     `position` and `duration` are seconds of what is transcribed: of the clip, when only a clip is wanted.
     `duration` is the best known so far and exact in the last chunk, whose `position` equals it.
     `duration_after_vad` grows with `position`. `block_start`, in seconds of the recording, is where the
-    block began whose segments come next. `device` and `compute_type` are the model's, in CTranslate2's spelling.
+    block began whose segments come next, and `next_window` where in it the model goes on (None: at `position`).
+    A window's segments come in one chunk. `device` and `compute_type` are the model's, in CTranslate2's spelling.
     Where channels are transcribed separately, `channel_progress` tells of each: then `position` is the earliest of
     theirs, the speech that of all together, and the language that of the channel with most speech.
     """
@@ -77,6 +95,7 @@ class TranscriptChunk(msgspec.Struct, frozen=True, kw_only=True):
     language: str | None
     language_probability: float | None
     block_start: float | None = None
+    next_window: NextWindow | None = None
     device: str | None = None
     compute_type: str | None = None
     channel_progress: tuple[ChannelProgress, ...] | None = None

@@ -9,11 +9,11 @@ from typing import cast
 
 import structlog
 
-from audio_text.domain.blocks import prompt_tokens
+from audio_text.domain.blocks import keeps_prompt, prompt_tokens
 from audio_text.domain.events import JobUpdate
 from audio_text.domain.job import AttemptEnd, Completed, Failed, Job, JobStatus
 from audio_text.domain.speakers import plain_text, speakers_of
-from audio_text.domain.transcript import ChannelProgress, Segment, TranscriptChunk
+from audio_text.domain.transcript import ChannelProgress, NextWindow, Segment, TranscriptChunk
 from audio_text.errors import (
     AudioTextError,
     EngineBrokenError,
@@ -260,11 +260,18 @@ class _Attempt:
             position=position,
             next_segment_id=len(self.segments),
             block_start=self.job.block_start,
+            next_window=self._next_window(),
             duration_after_vad=self.job.duration_after_vad or 0.0,
             language=self.job.language,
             language_probability=self.job.language_probability,
             previous_tokens=prompt_tokens(self.segments),
+            keeps_prompt=keeps_prompt(self.segments),
         )
+
+    def _next_window(self) -> NextWindow | None:
+        window = self.job.next_window
+        # an older worker moves on and leaves it behind
+        return window if window and window.position == self.job.position else None
 
     def _resume_point_of_channels(self, channels: Sequence[ChannelProgress]) -> ResumePoint:
         return ResumePoint(
@@ -278,14 +285,18 @@ class _Attempt:
 
     def _resume_point_of(self, progress: ChannelProgress) -> ResumePoint:
         segments = [segment for segment in self.segments if segment.channel == progress.channel]
+        segments = segments[: len(segments) - progress.segments_ahead]
         return ResumePoint(
             position=progress.position,
             next_segment_id=len(segments),
             block_start=progress.block_start,
+            next_window=progress.next_window,
+            segments_ahead=progress.segments_ahead,
             duration_after_vad=progress.duration_after_vad,
             language=progress.language,
             language_probability=progress.language_probability,
             previous_tokens=prompt_tokens(segments),
+            keeps_prompt=keeps_prompt(segments),
         )
 
     def completed(self) -> Completed:
