@@ -75,7 +75,7 @@ async def backlog(postgres_server: PostgresServer, migrated_database: str) -> As
         pytest.param(ATTEMPTS, "'x'", "transcription_attempt_claim", id="attempts"),
         pytest.param(
             RECORD,
-            "1, 1, 1, 1, 1, 'en', 1, 'cpu', 'int8', NULL, 'x', 1, 0, '[]'",
+            "1, 1, 1, NULL, 1, 1, 'en', 1, 'cpu', 'int8', NULL, 'x', 1, 0, '[]'",
             "transcription_job_pkey",
             id="record",
         ),
