@@ -10,12 +10,13 @@ import pytest
 
 from audio_text.adapters.engine import WhisperEngine
 from audio_text.domain.options import Channels, TranscriptionOptions
-from audio_text.domain.transcript import Segment, TranscriptChunk
+from audio_text.domain.transcript import TranscriptChunk
 from audio_text.errors import EmptyAudioError, UnknownModelError
 from audio_text.ports import Engine, ResumePoint
 from factories import make_settings
 from fakes.engine import SILENCE, FakeEngine
 from recordings import RATE, path_of, samples_of, silence, write, write_channels
+from services.chunks import segments_of
 
 
 class Subject(NamedTuple):
@@ -44,10 +45,6 @@ async def chunks_of(subject: Subject, audio: Path, *, resume: ResumePoint | None
     chunks = subject.engine.transcribe(audio, model="demo", options=subject.options, resume=resume)
     async with aclosing(chunks):
         return [chunk async for chunk in chunks]
-
-
-def segments_of(chunks: list[TranscriptChunk]) -> list[Segment]:
-    return [segment for chunk in chunks for segment in chunk.segments]
 
 
 async def test_segments_come_in_order_and_their_ids_count_from_zero(subject: Subject) -> None:

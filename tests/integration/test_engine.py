@@ -16,7 +16,7 @@ import audio_text.adapters.engine
 from audio_text.adapters.engine import WhisperEngine
 from audio_text.adapters.whisper import whisper_errors
 from audio_text.domain.options import Task, TranscriptionOptions
-from audio_text.domain.transcript import Segment, TranscriptChunk
+from audio_text.domain.transcript import TranscriptChunk
 from audio_text.errors import (
     AudioTextError,
     EmptyAudioError,
@@ -32,6 +32,7 @@ from audio_text.errors import (
 from factories import make_settings
 from media import noise, text, video_without_sound
 from recordings import RATE, path_of, samples_of, silence, text_of, words_of, write
+from services.chunks import segments_of
 
 DEMO = Path(__file__).parents[2] / "src" / "audio_text" / "data" / "demo_model"
 
@@ -64,10 +65,6 @@ async def chunks_of(
     chunks = engine.transcribe(audio, model=model, options=TranscriptionOptions(**options))
     async with aclosing(chunks):
         return [chunk async for chunk in chunks]
-
-
-def segments_of(chunks: list[TranscriptChunk]) -> list[Segment]:
-    return [segment for chunk in chunks for segment in chunk.segments]
 
 
 @pytest.mark.parametrize("name", ["one_a", "one_b", "two"])

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from audio_text.adapters.engine import WhisperEngine
-from audio_text.domain.blocks import keeps_prompt, prompt_tokens
 from audio_text.domain.options import Channels, TranscriptionOptions
-from audio_text.domain.transcript import ChannelProgress, Segment, TranscriptChunk
+from audio_text.domain.transcript import Segment, TranscriptChunk
 from audio_text.errors import TooManyChannelsError
 from audio_text.ports import ResumePoint
 from factories import make_settings
 from recordings import Samples, conversation, joined, path_of, samples_of, silence, write, write_channels
+from services.chunks import resume_after, segments_of
 
 SEEDS = range(5)
 
@@ -56,10 +56,6 @@ async def chunks_of(
     chunks = engine.transcribe(audio, model="demo", options=options or separate(), resume=resume)
     async with aclosing(chunks):
         return [chunk async for chunk in chunks]
-
-
-def segments_of(chunks: list[TranscriptChunk], channel: int | None = None) -> list[Segment]:
-    return [s for chunk in chunks for s in chunk.segments if channel is None or s.channel == channel]
 
 
 def facts(segments: list[Segment]) -> list[tuple[object, ...]]:
@@ -114,44 +110,12 @@ async def test_a_call_that_was_broken_off_goes_on_in_each_channel_where_it_was(
     engine: WhisperEngine, call: Path, whole: list[TranscriptChunk], seed: int
 ) -> None:
     stored = whole[: random.Random(seed).randrange(1, len(whole))]
-    rest = await chunks_of(engine, call, resume=resume_after(stored))
+    rest = await chunks_of(engine, call, resume=resume_after(stored, separate()))
     both = segments_of(stored) + segments_of(rest)
     assert [segment.id for segment in both] == list(range(len(both)))
     assert rest[-1].position == rest[-1].duration == whole[-1].duration
     for channel in (1, 2):
         assert facts(segments_of([*stored, *rest], channel)) == facts(segments_of(whole, channel))
-
-
-def resume_after(chunks: list[TranscriptChunk]) -> ResumePoint:
-    """What the row says once these chunks are stored."""
-    last = chunks[-1]
-    return ResumePoint(
-        position=last.position,
-        next_segment_id=len(segments_of(chunks)),
-        duration_after_vad=last.duration_after_vad,
-        language=last.language,
-        language_probability=last.language_probability,
-        channels={
-            progress.channel: point_of(progress, segments_of(chunks, progress.channel))
-            for progress in last.channel_progress or ()
-        },
-    )
-
-
-def point_of(progress: ChannelProgress, segments: list[Segment]) -> ResumePoint:
-    segments = segments[: len(segments) - progress.segments_ahead]
-    return ResumePoint(
-        position=progress.position,
-        next_segment_id=len(segments),
-        duration_after_vad=progress.duration_after_vad,
-        language=progress.language,
-        language_probability=progress.language_probability,
-        previous_tokens=prompt_tokens(segments),
-        keeps_prompt=keeps_prompt(segments),
-        block_start=progress.block_start,
-        next_window=progress.next_window,
-        segments_ahead=progress.segments_ahead,
-    )
 
 
 async def test_a_clip_of_a_call_keeps_the_times_of_the_recording(engine: WhisperEngine, call: Path) -> None:

@@ -15,6 +15,7 @@ from audio_text.domain.transcript import Segment, TranscriptChunk, Word
 from factories import make_settings
 from media import Recipe
 from recordings import RATE, path_of, samples_of, silence, write
+from services.chunks import segments_of
 
 OPTIONS = {
     "defaults": {},
@@ -92,10 +93,6 @@ def ours(segment: Any) -> Segment:
         no_speech_prob=segment.no_speech_prob,
         words=words,
     )
-
-
-def segments_of(chunks: list[TranscriptChunk]) -> list[Segment]:
-    return [segment for chunk in chunks for segment in chunk.segments]
 
 
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)

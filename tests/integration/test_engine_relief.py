@@ -14,10 +14,11 @@ from audio_text.adapters import models
 from audio_text.adapters.engine import WhisperEngine
 from audio_text.adapters.whisper import HeardWindow, VendorInfo, Whisper, load_whisper
 from audio_text.domain.options import TranscriptionOptions
-from audio_text.domain.transcript import Segment, TranscriptChunk
+from audio_text.domain.transcript import TranscriptChunk
 from audio_text.errors import EngineBrokenError, EngineMemoryError
 from factories import make_settings
 from recordings import conversation, path_of, write
+from services.chunks import segments_of
 
 OUT_OF_MEMORY = RuntimeError("CUDA failed with error out of memory")
 OPTIONS = TranscriptionOptions(language="en", temperature=(0.0,), condition_on_previous_text=False)
@@ -75,10 +76,6 @@ def make_engine(monkeypatch: pytest.MonkeyPatch, gpu: Gpu, **overrides: object) 
 async def chunks_of(engine: WhisperEngine, audio: Path, *, model: str = "demo") -> list[TranscriptChunk]:
     async with aclosing(engine.transcribe(audio, model=model, options=OPTIONS)) as chunks:
         return [chunk async for chunk in chunks]
-
-
-def segments_of(chunks: list[TranscriptChunk]) -> list[Segment]:
-    return [segment for chunk in chunks for segment in chunk.segments]
 
 
 async def test_a_transcript_tells_what_it_was_made_with(engine_on: Callable[..., WhisperEngine]) -> None:

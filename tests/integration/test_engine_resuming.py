@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from audio_text.adapters.engine import WhisperEngine
-from audio_text.domain.blocks import keeps_prompt, prompt_tokens
 from audio_text.domain.options import TranscriptionOptions
-from audio_text.domain.transcript import Segment, TranscriptChunk
+from audio_text.domain.transcript import TranscriptChunk
 from audio_text.ports import ResumePoint
 from factories import make_settings
 from recordings import conversation, write
+from services.chunks import resume_after, segments_of
 
 BLOCK_SECONDS = 60.0
 GREEDY: dict[str, Any] = {"language": "en", "temperature": (0.0,)}
@@ -42,33 +42,13 @@ async def chunks_of(
         return [chunk async for chunk in chunks]
 
 
-def segments_of(chunks: list[TranscriptChunk]) -> list[Segment]:
-    return [segment for chunk in chunks for segment in chunk.segments]
-
-
-def resume_after(chunks: list[TranscriptChunk], *, clip_start: float = 0.0) -> ResumePoint:
-    """What the row says once these chunks are stored."""
-    last, segments = chunks[-1], segments_of(chunks)
-    return ResumePoint(
-        position=clip_start + last.position,
-        block_start=last.block_start,
-        next_window=last.next_window,
-        next_segment_id=len(segments),
-        duration_after_vad=last.duration_after_vad,
-        language=last.language,
-        language_probability=last.language_probability,
-        previous_tokens=prompt_tokens(segments),
-        keeps_prompt=keeps_prompt(segments),
-    )
-
-
 async def assert_same_after_every_cut(engine: WhisperEngine, audio: Path, options: TranscriptionOptions) -> None:
     whole = await chunks_of(engine, audio, options)
     ends = [end for end, chunk in enumerate(whole, start=1) if chunk.next_window]
     assert len(ends) >= 2
     for end in ends:
         stored = whole[:end]
-        rest = await chunks_of(engine, audio, options, resume_after(stored, clip_start=options.clip_start_seconds))
+        rest = await chunks_of(engine, audio, options, resume_after(stored, options))
         assert segments_of(stored) + segments_of(rest) == segments_of(whole), f"cut after {end} of {len(whole)}"
         assert all(chunk.position >= stored[-1].position for chunk in rest)
         assert (rest[-1].position, rest[-1].duration) == (whole[-1].position, whole[-1].duration)
@@ -83,7 +63,7 @@ async def assert_same_after_every_cut(engine: WhisperEngine, audio: Path, option
         {"condition_on_previous_text": True, "initial_prompt": "a talk", "vad_filter": False},
         {"condition_on_previous_text": True, "word_timestamps": True, "language": None},
         {"condition_on_previous_text": False, "word_timestamps": True, "vad_filter": False},
-        {"condition_on_previous_text": True, "clip_start_seconds": 33.333, "clip_end_seconds": 125.0},
+        {"condition_on_previous_text": True, "clip_start_seconds": 3.333, "clip_end_seconds": 125.0},
     ],
     ids=lambda options: ",".join(f"{name}={value}" for name, value in options.items()),
 )

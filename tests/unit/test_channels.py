@@ -19,6 +19,7 @@ from audio_text.domain.transcript import Segment, TranscriptChunk
 from audio_text.ports import ResumePoint
 from fakes.whisper import FakeWhisper, SpokenWord, prepared, speak, speech_of
 from recordings import RATE, in_pieces
+from services.chunks import segments_of
 
 BLOCK_SECONDS = 30.0
 
@@ -83,10 +84,6 @@ class Call:
 
 def _assignment(resume: ResumePoint | None) -> Assignment:
     return Assignment(Path(), "demo", TranscriptionOptions(), resume)
-
-
-def segments_of(chunks: list[TranscriptChunk], channel: int | None = None) -> list[Segment]:
-    return [s for chunk in chunks for s in chunk.segments if channel in {None, s.channel}]
 
 
 def facts(segments: list[Segment]) -> list[tuple[object, ...]]:

@@ -3,17 +3,16 @@
 import asyncio
 import secrets
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from contextlib import aclosing, contextmanager
 from typing import cast
 
 import structlog
 
-from audio_text.domain.blocks import keeps_prompt, prompt_tokens
 from audio_text.domain.events import JobUpdate
 from audio_text.domain.job import AttemptEnd, Completed, Failed, Job, JobStatus
 from audio_text.domain.speakers import plain_text, speakers_of
-from audio_text.domain.transcript import ChannelProgress, NextWindow, Segment, TranscriptChunk
+from audio_text.domain.transcript import Segment, TranscriptChunk
 from audio_text.errors import (
     AudioTextError,
     EngineBrokenError,
@@ -24,6 +23,7 @@ from audio_text.errors import (
 from audio_text.ports import Claim, Engine, Released, Resources, ResumePoint, Watchdog
 from audio_text.services.announcement import Announcer
 from audio_text.services.lease import Leases
+from audio_text.services.resuming import resume_point
 from audio_text.services.reuse import Reuse, sha256_of
 from audio_text.services.storage import StorageService
 from audio_text.services.time_limits import time_limit
@@ -161,7 +161,7 @@ class TranscriptionService:
         if attempt.job.claims == 1:
             return None
         attempt.segments = await self._jobs.segments(attempt.job.id)
-        return attempt.resume_point()
+        return resume_point(attempt.job, attempt.segments)
 
     async def _record(self, attempt: "_Attempt", chunk: TranscriptChunk) -> None:
         if not await self._jobs.record(attempt.claim, chunk):
@@ -246,58 +246,6 @@ class _Attempt:
         self.segments.extend(chunk.segments)
         self.progress = chunk.progress
         self._chunk = chunk
-
-    def resume_point(self) -> ResumePoint | None:
-        position = self.job.position + self.job.options.clip_start_seconds if self.job.position > 0 else 0.0
-        if self.job.channel_progress:
-            return self._resume_point_of_channels(self.job.channel_progress)
-        if self.segments:
-            # older workers store no position
-            position = max(position, self.segments[-1].end)
-        if position == 0.0:
-            return None
-        return ResumePoint(
-            position=position,
-            next_segment_id=len(self.segments),
-            block_start=self.job.block_start,
-            next_window=self._next_window(),
-            duration_after_vad=self.job.duration_after_vad or 0.0,
-            language=self.job.language,
-            language_probability=self.job.language_probability,
-            previous_tokens=prompt_tokens(self.segments),
-            keeps_prompt=keeps_prompt(self.segments),
-        )
-
-    def _next_window(self) -> NextWindow | None:
-        window = self.job.next_window
-        # an older worker moves on and leaves it behind
-        return window if window and window.position == self.job.position else None
-
-    def _resume_point_of_channels(self, channels: Sequence[ChannelProgress]) -> ResumePoint:
-        return ResumePoint(
-            position=min(progress.position for progress in channels),
-            next_segment_id=len(self.segments),
-            duration_after_vad=self.job.duration_after_vad or 0.0,
-            language=self.job.language,
-            language_probability=self.job.language_probability,
-            channels={progress.channel: self._resume_point_of(progress) for progress in channels},
-        )
-
-    def _resume_point_of(self, progress: ChannelProgress) -> ResumePoint:
-        segments = [segment for segment in self.segments if segment.channel == progress.channel]
-        segments = segments[: len(segments) - progress.segments_ahead]
-        return ResumePoint(
-            position=progress.position,
-            next_segment_id=len(segments),
-            block_start=progress.block_start,
-            next_window=progress.next_window,
-            segments_ahead=progress.segments_ahead,
-            duration_after_vad=progress.duration_after_vad,
-            language=progress.language,
-            language_probability=progress.language_probability,
-            previous_tokens=prompt_tokens(segments),
-            keeps_prompt=keeps_prompt(segments),
-        )
 
     def completed(self) -> Completed:
         chunk = self._chunk
