@@ -1,19 +1,15 @@
 """What waits on a tier: in PostgreSQL, and in the fake that stands in for it elsewhere."""
 
-from collections.abc import AsyncGenerator
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from audio_text.adapters.database import open_database
-from audio_text.adapters.repository import PiccoloJobRepository
 from audio_text.domain.backlog import Backlog
 from audio_text.domain.job import JobStatus, Priority
 from audio_text.domain.options import TranscriptionOptions
 from audio_text.ports import JobRepository
 from factories import make_job
-from fakes.repository import FakeJobRepository
-from services.database import Database
+from services.repositories import OnFake, OnPostgres
 
 TIER = "audio_small"
 NOW = datetime.now(UTC)
@@ -113,14 +109,9 @@ class JobBacklogContract:
         assert (await backlog(jobs)).real_time_factor == pytest.approx(15.0 / 55.0)
 
 
-class TestFakeJobBacklog(JobBacklogContract):
-    @pytest.fixture
-    def jobs(self) -> JobRepository:
-        return FakeJobRepository()
+class TestFakeJobBacklog(OnFake, JobBacklogContract):
+    pass
 
 
-class TestPiccoloJobBacklog(JobBacklogContract):
-    @pytest.fixture
-    async def jobs(self, database: Database) -> AsyncGenerator[JobRepository]:
-        async with open_database(database.settings, database.password, application_name="test") as engine:
-            yield PiccoloJobRepository(engine)
+class TestPiccoloJobBacklog(OnPostgres, JobBacklogContract):
+    pass

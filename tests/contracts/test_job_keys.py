@@ -1,20 +1,15 @@
 """Jobs that are submitted under a key: in PostgreSQL, and in the fake that stands in for it elsewhere."""
 
 import asyncio
-from collections.abc import AsyncGenerator
 
-import pytest
 from msgspec.structs import replace
 
-from audio_text.adapters.database import open_database
-from audio_text.adapters.repository import PiccoloJobRepository
 from audio_text.domain.idempotency import IdempotencyKey, Submitted
 from audio_text.domain.job import JobStatus
 from audio_text.domain.listing import JobQuery
 from audio_text.ports import JobRepository, Notes
 from factories import make_job
-from fakes.repository import FakeJobRepository
-from services.database import Database
+from services.repositories import OnFake, OnPostgres
 
 KEY = IdempotencyKey(text="k", fingerprint="f", seconds=60)
 EXPIRED = replace(KEY, seconds=0)
@@ -82,14 +77,9 @@ class JobKeysContract:
         assert len(await jobs.find(JobQuery(), limit=9)) == 6
 
 
-class TestFakeJobKeys(JobKeysContract):
-    @pytest.fixture
-    def jobs(self) -> JobRepository:
-        return FakeJobRepository()
+class TestFakeJobKeys(OnFake, JobKeysContract):
+    pass
 
 
-class TestPiccoloJobKeys(JobKeysContract):
-    @pytest.fixture
-    async def jobs(self, database: Database) -> AsyncGenerator[JobRepository]:
-        async with open_database(database.settings, database.password, application_name="t") as engine:
-            yield PiccoloJobRepository(engine)
+class TestPiccoloJobKeys(OnPostgres, JobKeysContract):
+    pass

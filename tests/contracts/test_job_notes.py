@@ -1,20 +1,16 @@
 """What is noted on a job, and deadlines: in PostgreSQL, and in the fake that stands in for it elsewhere."""
 
 import asyncio
-from collections.abc import AsyncGenerator
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from msgspec.structs import replace
 
-from audio_text.adapters.database import open_database
-from audio_text.adapters.repository import PiccoloJobRepository
 from audio_text.domain.job import MOST_METADATA, AttemptEnd, JobStatus
 from audio_text.errors import InvalidRequestError, JobNotFoundError
 from audio_text.ports import Again, Claim, JobRepository, Notes, Released
 from factories import make_job
-from fakes.repository import FakeJobRepository
-from services.database import Database
+from services.repositories import OnFake, OnPostgres
 
 NOW = datetime.now(UTC)
 PAST, FUTURE = NOW - timedelta(hours=1), NOW + timedelta(hours=1)
@@ -118,14 +114,9 @@ async def _claim(jobs: JobRepository) -> Claim:
     return Claim(job.id, job.claims)
 
 
-class TestFakeJobNotes(JobNotesContract):
-    @pytest.fixture
-    def jobs(self) -> JobRepository:
-        return FakeJobRepository()
+class TestFakeJobNotes(OnFake, JobNotesContract):
+    pass
 
 
-class TestPiccoloJobNotes(JobNotesContract):
-    @pytest.fixture
-    async def jobs(self, database: Database) -> AsyncGenerator[JobRepository]:
-        async with open_database(database.settings, database.password, application_name="t") as engine:
-            yield PiccoloJobRepository(engine)
+class TestPiccoloJobNotes(OnPostgres, JobNotesContract):
+    pass

@@ -1,21 +1,17 @@
 """Jobs that are answered from earlier ones: in PostgreSQL, and in the fake that stands in for it elsewhere."""
 
-from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
-from audio_text.adapters.database import open_database
-from audio_text.adapters.repository import PiccoloJobRepository
 from audio_text.domain.job import AttemptEnd, Completed, Job, JobStatus
 from audio_text.domain.listing import JobQuery
 from audio_text.domain.options import TranscriptionOptions
 from audio_text.domain.transcript import ChannelProgress, Word
 from audio_text.ports import Claim, JobRepository
 from factories import make_chunk, make_job, make_segment
-from fakes.repository import FakeJobRepository
-from services.database import Database
+from services.repositories import OnFake, OnPostgres
 
 TIER = "audio_small"
 DIGEST = "a" * 64
@@ -147,14 +143,9 @@ async def _assert_unanswered(jobs: JobRepository, claim: Claim) -> None:
     assert await jobs.find(JobQuery(), limit=9) == before
 
 
-class TestFakeJobReuse(JobReuseContract):
-    @pytest.fixture
-    def jobs(self) -> JobRepository:
-        return FakeJobRepository()
+class TestFakeJobReuse(OnFake, JobReuseContract):
+    pass
 
 
-class TestPiccoloJobReuse(JobReuseContract):
-    @pytest.fixture
-    async def jobs(self, database: Database) -> AsyncGenerator[JobRepository]:
-        async with open_database(database.settings, database.password, application_name="t") as engine:
-            yield PiccoloJobRepository(engine)
+class TestPiccoloJobReuse(OnPostgres, JobReuseContract):
+    pass

@@ -1,20 +1,17 @@
 """Lists of jobs: in PostgreSQL, and in the fake that stands in for it elsewhere."""
 
-from collections.abc import AsyncGenerator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
-from audio_text.adapters.database import open_database
-from audio_text.adapters.repository import PiccoloJobRepository
 from audio_text.domain.job import Job, JobStatus
 from audio_text.domain.listing import JobQuery, JobSort
 from audio_text.ports import JobRepository
 from factories import make_job
 from fakes.repository import FakeJobRepository
-from services.database import Database
+from services.repositories import OnFake, OnPostgres
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 SPEECHES = {
@@ -145,18 +142,11 @@ class JobSearchContract:
             assert len(await jobs.find(JobQuery(metadata=metadata), limit=9)) == 1
 
 
-class TestFakeJobSearch(JobSearchContract):
-    @pytest.fixture
-    def jobs(self) -> JobRepository:
-        return FakeJobRepository()
+class TestFakeJobSearch(OnFake, JobSearchContract):
+    pass
 
 
-class TestPiccoloJobSearch(JobSearchContract):
-    @pytest.fixture
-    async def jobs(self, database: Database) -> AsyncGenerator[JobRepository]:
-        async with open_database(database.settings, database.password, application_name="t") as engine:
-            yield PiccoloJobRepository(engine)
-
+class TestPiccoloJobSearch(OnPostgres, JobSearchContract):
     async def test_a_transcript_of_more_different_words_than_an_index_holds_does_not_fail_its_job(
         self, jobs: JobRepository
     ) -> None:
