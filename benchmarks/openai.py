@@ -6,15 +6,14 @@ segment was decoded its text reaches the client of a stream.
 
 import argparse
 import asyncio
-import statistics
 import time
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from pathlib import Path
 
 import msgspec
 from faster_whisper import WhisperModel
-from service import DATA, MODEL, SMALL, Clients, paused_workers, running_stack
+from service import DATA, MODEL, SMALL, Clients, median_ms, p90_ms, paused_workers, running_stack
 
 from audio_text import logs
 from audio_text.adapters.engine import WhisperEngine
@@ -53,9 +52,9 @@ async def overhead(clients: Clients, calls: int) -> None:
         alone.append(await asyncio.to_thread(bare))
     extra = [a - b for a, b in list(zip(through, alone, strict=True))[WARM_UP:]]
     print(f"overhead of {ADDRESS} ({SMALL.name}, {calls} calls, the whole call minus bare transcribe)")
-    print(f"  bare   median {_ms(alone[WARM_UP:])}")
-    print(f"  call   median {_ms(through[WARM_UP:])}")
-    print(f"  extra  median {_ms(extra)}, p90 {_p90(extra)} (goal: median at most 60 ms)")
+    print(f"  bare   median {median_ms(alone[WARM_UP:])}")
+    print(f"  call   median {median_ms(through[WARM_UP:])}")
+    print(f"  extra  median {median_ms(extra)}, p90 {p90_ms(extra)} (goal: median at most 60 ms)")
 
 
 class TimedEngine:
@@ -100,8 +99,8 @@ async def deltas(clients: Clients, streams: int) -> None:
                 all_of_them += lags
     count = len(first) - WARM_UP
     print(f"text of a stream after its segment was decoded ({LONG.name}, {count} streams)")
-    print(f"  first delta  median {_ms(first[WARM_UP:])}, p90 {_p90(first[WARM_UP:])} (goal: at most 50 ms)")
-    print(f"  all deltas   median {_ms(all_of_them)}, p90 {_p90(all_of_them)}")
+    print(f"  first delta  median {median_ms(first[WARM_UP:])}, p90 {p90_ms(first[WARM_UP:])} (goal: at most 50 ms)")
+    print(f"  all deltas   median {median_ms(all_of_them)}, p90 {p90_ms(all_of_them)}")
 
 
 async def _told_at(clients: Clients, begun: asyncio.Event) -> list[float]:
@@ -111,14 +110,6 @@ async def _told_at(clients: Clients, begun: asyncio.Event) -> list[float]:
         begun.set()  # the job is stored
         lines = answer.raise_for_status().aiter_lines()
         return [time.perf_counter() async for line in lines if "transcript.text.delta" in line]
-
-
-def _ms(seconds: Iterable[float]) -> str:
-    return f"{statistics.median(seconds) * 1000:.1f} ms"
-
-
-def _p90(seconds: list[float]) -> str:
-    return f"{sorted(seconds)[int(len(seconds) * 0.9)] * 1000:.1f} ms"
 
 
 async def main(arguments: argparse.Namespace) -> None:

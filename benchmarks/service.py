@@ -124,9 +124,9 @@ async def overhead(clients: Clients, jobs: int) -> None:
     pairs = list(zip(through, alone, strict=True))[3:]
     extra = [a - b for a, b in pairs]
     print(f"overhead of one small job ({SMALL.name}, {jobs} jobs, submit to terminal event minus bare transcribe)")
-    print(f"  bare   median {_ms(b for _, b in pairs)}")
-    print(f"  job    median {_ms(a for a, _ in pairs)}")
-    print(f"  extra  median {_ms(extra)}, p90 {sorted(extra)[int(len(extra) * 0.9)] * 1000:.1f} ms")
+    print(f"  bare   median {median_ms(b for _, b in pairs)}")
+    print(f"  job    median {median_ms(a for a, _ in pairs)}")
+    print(f"  extra  median {median_ms(extra)}, p90 {p90_ms(extra)}")
 
 
 async def submits(clients: Clients, repeats: int) -> None:
@@ -144,7 +144,7 @@ async def submits(clients: Clients, repeats: int) -> None:
                 job_id = await clients.submit(url, BROKEN_MODEL)
                 taken.append(time.perf_counter() - began)
                 await clients.ending(job_id)
-            print(f"  {goal:6} pending: median {_ms(taken)}, p90 {sorted(taken)[int(repeats * 0.9)] * 1000:.1f} ms")
+            print(f"  {goal:6} pending: median {median_ms(taken)}, p90 {p90_ms(taken)}")
 
 
 async def costs(clients: Clients, repeats: int) -> None:
@@ -315,8 +315,12 @@ def _chunk(number: int) -> TranscriptChunk:
     )
 
 
-def _ms(seconds: Iterable[float]) -> str:
+def median_ms(seconds: Iterable[float]) -> str:
     return f"{statistics.median(seconds) * 1000:.1f} ms"
+
+
+def p90_ms(seconds: list[float]) -> str:
+    return f"{sorted(seconds)[int(len(seconds) * 0.9)] * 1000:.1f} ms"
 
 
 async def main(arguments: argparse.Namespace) -> None:

@@ -11,7 +11,7 @@ from services.postgres import PostgresServer
 from services.redis import RedisServer
 from services.s3 import S3Server
 
-pytest_plugins = ["services.database", "services.api"]  # in this order: the second imports the first
+pytest_plugins = ["services.database", "services.api", "services.live"]  # in this order: each imports the one before
 
 
 @pytest.fixture(scope="session")

@@ -147,10 +147,7 @@ async def is_gone(system: System, client: httpx.AsyncClient, url: str) -> bool:
 async def test_a_worker_that_is_stopped_hands_its_job_to_the_next_one_which_goes_on_where_it_was(
     system: System, client: httpx.AsyncClient, tmp_path: Path
 ) -> None:
-    long = await asyncio.to_thread(repeated, DATA / "memo_100s.flac", tmp_path / "long.wav", times=4)
-    url = await system.upload(client, long)
-    body = {"filename": "long.wav", "url": url, "mode": "demo"}
-    job = (await client.post("/api/v1/job/transcribe", json=body)).raise_for_status().json()
+    job = await submit_long(system, client, tmp_path)
 
     async with asyncio.TaskGroup() as group:
         watching = group.create_task(watch(system.apis[1], job["id"]))
@@ -175,10 +172,7 @@ async def test_a_worker_that_is_stopped_hands_its_job_to_the_next_one_which_goes
 async def test_a_cancelled_job_frees_its_worker_and_goes_on_where_it_was_when_it_is_retried(
     system: System, client: httpx.AsyncClient, tmp_path: Path
 ) -> None:
-    long = await asyncio.to_thread(repeated, DATA / "memo_100s.flac", tmp_path / "long.wav", times=4)
-    url = await system.upload(client, long)
-    body = {"filename": "long.wav", "url": url, "mode": "demo"}
-    job = (await client.post("/api/v1/job/transcribe", json=body)).raise_for_status().json()
+    job = await submit_long(system, client, tmp_path)
 
     async with asyncio.TaskGroup() as group:
         watching = group.create_task(watch(system.apis[1], job["id"]))
@@ -197,6 +191,14 @@ async def test_a_cancelled_job_frees_its_worker_and_goes_on_where_it_was_when_it
     assert [attempt["end"] for attempt in attempts] == ["cancelled", "completed"]
     assert attempts[1]["position"] > 0
     assert (await system.row(job["id"]))["recomputed_seconds"] == 0
+
+
+async def submit_long(system: System, client: httpx.AsyncClient, folder: Path) -> dict[str, Any]:
+    """A job that is at work for long enough to be interrupted."""
+    long = await asyncio.to_thread(repeated, DATA / "memo_100s.flac", folder / "long.wav", times=4)
+    url = await system.upload(client, long)
+    body = {"filename": "long.wav", "url": url, "mode": "demo"}
+    return (await client.post("/api/v1/job/transcribe", json=body)).raise_for_status().json()
 
 
 def repeated(recording: Path, target: Path, *, times: int) -> Path:

@@ -12,13 +12,13 @@ import pytest
 from msgspec.structs import replace
 from structlog.testing import capture_logs
 
-from audio_text.bootstrap import ApiServices, open_api_services, open_resources
+from audio_text.bootstrap import ApiServices, open_api_services
 from audio_text.domain.events import JobUpdate
 from audio_text.domain.job import JobStatus
 from audio_text.services.live import LiveService, LiveUpdate
 from audio_text.settings import Settings
 from factories import make_segment
-from services.api import ApiProcess, api_process, in_one_task, running
+from services.api import ApiProcess, api_process, running
 from services.live import OUTCOME, Worker, segment_ids, streaming
 from services.programs import require
 from services.waiting import until
@@ -33,12 +33,6 @@ source.onerror = () => tell(["comes-back", "open", "stays-away"][source.readySta
 </script>
 """
 UNKNOWN = "6d8b1f6e-0000-4000-8000-000000000000"
-
-
-@pytest.fixture(scope="module")
-async def worker(shared_api_settings: Settings) -> AsyncIterator[Worker]:
-    async with in_one_task(open_resources(shared_api_settings, name="test", live=False)) as resources:
-        yield Worker(resources)
 
 
 @pytest.fixture(scope="module")

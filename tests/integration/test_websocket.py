@@ -1,20 +1,13 @@
 """The live socket as its clients see it, over a real network."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 
 import msgspec
 import pytest
 
-from audio_text.bootstrap import open_resources
 from audio_text.settings import Settings
-from services.api import ApiProcess, api_process, in_one_task
+from services.api import ApiProcess, api_process
 from services.live import OUTCOME, Worker, following, receive, segment_ids, to_the_end, updates
-
-
-@pytest.fixture(scope="module")
-async def worker(shared_api_settings: Settings) -> AsyncIterator[Worker]:
-    async with in_one_task(open_resources(shared_api_settings, name="test", live=False)) as resources:
-        yield Worker(resources)
 
 
 @pytest.fixture(scope="module")

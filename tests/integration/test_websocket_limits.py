@@ -13,23 +13,17 @@ from structlog.testing import capture_logs
 
 import media
 from audio_text.api.websocket import Close
-from audio_text.bootstrap import ApiServices, open_api_services, open_resources
+from audio_text.bootstrap import ApiServices, open_api_services
 from audio_text.domain.events import JobUpdate
 from audio_text.domain.job import JobStatus
 from audio_text.errors import AudioTextError
 from audio_text.settings import Settings
 from factories import make_segment
-from services.api import Api, ApiProcess, api_process, in_one_task, running
+from services.api import Api, ApiProcess, api_process, running
 from services.live import Worker, following, receive, to_the_end
 from services.waiting import until
 
 MEGABYTE = 1024 * 1024
-
-
-@pytest.fixture(scope="module")
-async def worker(shared_api_settings: Settings) -> AsyncIterator[Worker]:
-    async with in_one_task(open_resources(shared_api_settings, name="test", live=False)) as resources:
-        yield Worker(resources)
 
 
 @pytest.fixture(scope="module")

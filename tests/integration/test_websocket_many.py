@@ -1,23 +1,16 @@
 """One live socket for several jobs, over a real network."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 
 import msgspec
 import pytest
 from websockets.asyncio.client import ClientConnection
 
-from audio_text.bootstrap import open_resources
 from audio_text.settings import Settings
-from services.api import ApiProcess, api_process, in_one_task
+from services.api import ApiProcess, api_process
 from services.live import Worker, following, following_many, receive, segment_ids, to_the_end
 
 UNKNOWN = "6d8b1f6e-0000-4000-8000-000000000000"
-
-
-@pytest.fixture(scope="module")
-async def worker(shared_api_settings: Settings) -> AsyncIterator[Worker]:
-    async with in_one_task(open_resources(shared_api_settings, name="test", live=False)) as resources:
-        yield Worker(resources)
 
 
 @pytest.fixture(scope="module")

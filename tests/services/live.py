@@ -9,15 +9,18 @@ from uuid import uuid4
 
 import httpx
 import msgspec
+import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
+from audio_text.bootstrap import open_resources
 from audio_text.domain.events import JobUpdate
 from audio_text.domain.job import Completed, Failed, Job, JobStatus
 from audio_text.domain.transcript import Word
 from audio_text.ports import Again, Claim, Resources
+from audio_text.settings import Settings
 from factories import make_chunk, make_job, make_segment
-from services.api import ApiProcess
+from services.api import ApiProcess, in_one_task
 
 OUTCOME = Completed(
     result_text="good morning",
@@ -156,3 +159,9 @@ async def streaming(
         client.stream("GET", path, params=parameters, headers=headers) as response,
     ):
         yield Source(response)
+
+
+@pytest.fixture(scope="module")
+async def worker(shared_api_settings: Settings) -> AsyncIterator[Worker]:
+    async with in_one_task(open_resources(shared_api_settings, name="test", live=False)) as resources:
+        yield Worker(resources)
