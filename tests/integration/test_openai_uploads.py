@@ -1,7 +1,7 @@
 """Large recordings in forms: they pass through to the store, on the disk and on S3, and never into memory."""
 
 import struct
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 
 import httpx
 import pytest
@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from audio_text.settings import Settings, StoreKind
 from services.api import ApiProcess, api_process
 from services.s3 import S3Server
+from services.waiting import until
 
 MEGABYTE = 1024 * 1024
 SIZE = 150 * MEGABYTE
@@ -17,9 +18,9 @@ B = "boundary"
 
 
 @pytest.fixture(params=["disk", pytest.param("s3", marks=pytest.mark.s3)])
-def server(
+async def server(
     request: pytest.FixtureRequest, shared_api_settings: Settings, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[ApiProcess]:
+) -> AsyncIterator[ApiProcess]:
     settings = shared_api_settings
     if request.param == "s3":
         s3: S3Server = request.getfixturevalue("s3_server")
@@ -27,6 +28,8 @@ def server(
         store = replace(settings.store, kind=StoreKind.s3)
         settings = replace(settings, store=store, s3=s3.settings, secrets=secrets)
     with api_process(settings, tmp_path_factory.mktemp("server")) as process:
+        # who uploads first waits for the bucket, too
+        await until(lambda: httpx.get(f"http://{process.address}/health/ready").is_success)
         yield process
 
 
