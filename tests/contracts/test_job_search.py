@@ -21,6 +21,8 @@ SPEECHES = {
     "d": None,
 }
 WANTED: dict[str, JobQuery] = {
+    "owner": JobQuery(owner="ann"),
+    "batch": JobQuery(batch_id="batch 1", owner="ann"),
     "statuses": JobQuery(statuses=(JobStatus.failed, JobStatus.pending)),
     "models": JobQuery(models=("base", "none")),
     "languages": JobQuery(languages=("en", "de")),
@@ -49,6 +51,8 @@ def _job(number: int) -> Job:
         duration=float(number % 6) if number % 4 else None,
         whisper_model=["base", "demo"][number % 2],
         language=[None, "en", "fr", "de"][number % 4],
+        owner=[None, "ann", "bob"][number % 3],
+        batch_id=f"batch {number % 2}" if number % 4 else None,
         metadata={"parity": str(number % 2), "third": str(number % 3)} if number > 1 else {},
         result_text=SPEECHES["a"] if status is JobStatus.completed else None,
     )

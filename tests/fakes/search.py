@@ -41,7 +41,9 @@ def _key(query: JobQuery, place: Place) -> tuple[Any, str]:
 
 def _is_wanted(job: Job, query: JobQuery) -> bool:
     return (
-        (not query.statuses or job.status in query.statuses)
+        query.owner in {None, job.owner}
+        and query.batch_id in {None, job.batch_id}
+        and (not query.statuses or job.status in query.statuses)
         and (not query.models or job.whisper_model in query.models)
         and (not query.languages or job.language in query.languages)
         and (query.created_after is None or job.creation_date >= query.created_after)

@@ -33,7 +33,7 @@ NAMES = [
     f"audio_text_2026_11_22_{name}"
     for name in (
         *("status", "tables", "indexes", "attempts", "turns", "owners", "shares", "expiry", "resuming"),
-        *("resource", "search", "channels", "speeds", "windows", "reuse", "digests"),
+        *("resource", "search", "channels", "speeds", "windows", "reuse", "digests", "callers"),
     )
 ]
 

@@ -200,7 +200,7 @@ def test_a_kubernetes_service_link_is_recognised_in_a_known_variable() -> None:
     ("text", "sentence"),
     [
         ("[api]\nprot = 1", "There is no setting api.prot (in {file}). Did you mean port?"),
-        ("[qqq]\n", "There is no setting qqq (in {file}). Known there: api, upload"),
+        ("[qqq]\n", "There is no setting qqq (in {file}). Known there: api, access"),
         (
             "[models.x]\nsource = 'a'\npath = 1",
             "There is no setting models.x.path (in {file}). Known there: source, tier",

@@ -46,7 +46,7 @@ def _conditions(query: JobQuery) -> Iterator[Condition]:
         # Ours, and constants for the planner: it knows how many there are of each.
         labels = ", ".join(f"'{status.value}'" for status in query.statuses)
         yield f"status IN ({labels})", ()
-    for column, values in (("whisper_model", query.models), ("language", query.languages)):
+    for column, values in _wanted(query).items():
         if values:
             yield f"{column} IN ({', '.join('{}' for _ in values)})", values
     if query.created_after is not None:
@@ -61,3 +61,11 @@ def _conditions(query: JobQuery) -> Iterator[Condition]:
         # A row comparison, so that the index leads straight to the page.
         comparison = ">" if query.is_ascending else "<"
         yield f"({SORTED_BY[query.sort]}, id) {comparison} ({PLACES[query.sort]}, {{}})", query.after
+
+
+def _wanted(query: JobQuery) -> dict[str, tuple[str, ...]]:
+    single = {"owner": query.owner, "batch_id": query.batch_id}
+    return {column: (value,) for column, value in single.items() if value is not None} | {
+        "whisper_model": query.models,
+        "language": query.languages,
+    }

@@ -1,4 +1,4 @@
-"""What routes ask for by parameter name: `services` and `settings`."""
+"""What routes ask for by parameter name: `services`, `caller` and `settings`."""
 
 from typing import cast
 
@@ -7,9 +7,11 @@ from litestar.di import NamedDependency, Provide
 from litestar.params import SkipValidation
 
 from audio_text.bootstrap import ApiServices
+from audio_text.domain.access import ANYBODY, Caller
 from audio_text.settings import Settings
 
 GivenServices = NamedDependency[SkipValidation[ApiServices]]
+GivenCaller = NamedDependency[SkipValidation[Caller]]
 GivenSettings = NamedDependency[SkipValidation[Settings]]
 
 
@@ -21,7 +23,12 @@ def _settings(state: State) -> Settings:
     return cast("Settings", state.settings)
 
 
+def _caller() -> Caller:
+    return ANYBODY
+
+
 PROVIDERS = {
+    "caller": Provide(_caller, sync_to_thread=False),
     "services": Provide(_services, sync_to_thread=False),
     "settings": Provide(_settings, sync_to_thread=False),
 }

@@ -52,7 +52,9 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     Times are aware UTC; `progress` is percent 0-100 of audio time; durations are seconds of audio.
     `url` is the address of the upload without its signature. `claims` counts every claim and is the fencing token
     of the newest; `attempt` counts only those that were spent, not those that a stopping worker gave back.
-    `owner` is who submitted it, None where nobody has a name; workers serve owners in turn. `metadata` is its owner's.
+    `owner` is who submitted it, None where nobody has a name, with the key `key_id`; workers serve owners in turn.
+    `metadata` is its owner's. It may be one of a batch. With a `source_url` the recording lies elsewhere, and a worker
+    brings it into the store before anything else.
     A job that nobody has begun by its `deadline` is not begun any more, and fails.
     `position`: seconds of audio (of the clip, when only a clip is wanted) that are done and stored, where the next
     attempt goes on; `block_start`, in seconds of the recording: where the block began that this lies in;
@@ -80,6 +82,9 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     description: str | None = None
     request_id: str | None = None
     owner: str | None = None
+    key_id: str | None = None
+    batch_id: str | None = None
+    source_url: str | None = None
     metadata: dict[str, str] = {}
     priority: Priority = Priority.normal
     reuse: bool = False

@@ -31,6 +31,8 @@ class JobQuery(msgspec.Struct, frozen=True, kw_only=True):
     the place behind which the list goes on.
     """
 
+    owner: str | None = None
+    batch_id: str | None = None
     statuses: tuple[JobStatus, ...] = ()
     models: tuple[str, ...] = ()
     languages: tuple[str, ...] = ()

@@ -6,6 +6,7 @@ from uuid import uuid4
 
 import msgspec
 
+from audio_text.domain.access import ANYBODY, Caller
 from audio_text.domain.idempotency import IdempotencyKey
 from audio_text.domain.job import Job, JobStatus, Priority
 from audio_text.domain.options import Channels
@@ -36,6 +37,7 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True):
 
     filename: str
     url: str
+    caller: Caller = ANYBODY
     model: str | None = None
     options: dict[str, object] = {}
     description: str | None = None
@@ -123,6 +125,8 @@ class SubmissionService:
             description=submission.description,
             metadata=submission.metadata,
             request_id=submission.request_id,
+            owner=submission.caller.owner,
+            key_id=submission.caller.key_id,
             priority=submission.priority,
             reuse=self._settings.job.reuse if submission.reuse is None else submission.reuse,
             deadline=now + timedelta(seconds=submission.deadline_in) if submission.deadline_in else None,

@@ -55,6 +55,10 @@ class ApiSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True
     drain_seconds: Positive
 
 
+class AccessSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    open: bool
+
+
 class UploadSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     max_bytes: Positive
     extensions: tuple[str, ...]
@@ -220,6 +224,7 @@ class Settings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All of it."""
 
     api: ApiSettings
+    access: AccessSettings
     upload: UploadSettings
     job: JobSettings
     options: TranscriptionOptions
