@@ -7,6 +7,7 @@ from litestar.exceptions import NotFoundException
 from litestar.openapi.spec import Example
 from litestar.params import JSONBody, PathParameter, QueryParameter
 
+from audio_text.api.access import Access
 from audio_text.api.dependencies import GivenServices
 from audio_text.api.dto import MEDIA_TYPE, NAME, UploadAnswer, UploadRequest
 from audio_text.api.problems import documented
@@ -30,6 +31,7 @@ _PRESIGN_ERRORS = documented(
 
 @post(
     "/audio/presigned-url",
+    opt={"access": Access.submit},
     status_code=200,
     summary="Ask for an upload URL",
     response_description="Where to send the file.",
@@ -50,6 +52,7 @@ async def presign(data: JSONBody[UploadRequest], services: GivenServices) -> Upl
 
 @get(
     "/audio/get_presigned_url",
+    opt={"access": Access.submit},
     summary="Ask for an upload URL (older spelling)",
     response_description="Where to send the file.",
     responses=_PRESIGN_ERRORS,
@@ -84,6 +87,7 @@ async def presign_by_query(
 
 @put(
     "/audio/upload/{key:path}",
+    opt={"access": Access.signed},
     status_code=200,
     summary="Upload a file",
     response_description="The file is stored.",

@@ -5,6 +5,7 @@ from typing import cast
 
 from litestar import Response, Router, delete, get, post
 
+from audio_text.api.access import Access
 from audio_text.api.dependencies import GivenServices, GivenSettings
 from audio_text.api.dto import DeadLetterView, JobView, checked_job_id
 from audio_text.api.jobs import JobId
@@ -31,6 +32,7 @@ ALWAYS = (InvalidRequestError, UnauthorizedError, OperatorDisabledError, Databas
 
 @get(
     "/",
+    opt={"access": Access.admin},
     summary="List dead letters",
     response_description="Jobs, the newest failure first.",
     response_headers=[documented_header("Link", LINK)],
@@ -50,6 +52,7 @@ async def read_dead_letters(
 
 @get(
     "/{job_id:str}",
+    opt={"access": Access.admin},
     summary="Read a dead letter",
     response_description="The job, and how each attempt at it ended.",
     responses=documented(*ALWAYS, JobNotFoundError, JobStateError),
@@ -62,6 +65,7 @@ async def read_dead_letter(job_id: JobId, services: GivenServices) -> DeadLetter
 
 @post(
     "/{job_id:str}/requeue",
+    opt={"access": Access.admin},
     status_code=200,
     summary="Requeue a dead letter",
     response_description="The job, pending.",
@@ -74,6 +78,7 @@ async def requeue_dead_letter(job_id: JobId, services: GivenServices) -> JobView
 
 @delete(
     "/{job_id:str}",
+    opt={"access": Access.admin},
     summary="Drop a dead letter",
     response_description="It is off the list.",
     responses=documented(*ALWAYS, JobNotFoundError, JobStateError),

@@ -16,6 +16,7 @@ from litestar.params import FromPath
 from litestar.types import ControllerRouterHandler
 
 from audio_text.api import choices, dto, events, job_requests, messages, transcript_views, upload_views
+from audio_text.api.access import Access
 from audio_text.api.dependencies import PROVIDERS
 from audio_text.api.openai import description
 from audio_text.api.operator import SECURITY, SECURITY_SCHEME
@@ -107,26 +108,26 @@ def routes(described: Callable[[], Sequence[ControllerRouterHandler]], version: 
     def document() -> bytes:
         return msgspec.json.encode(_document(described(), version))
 
-    @get("/openapi.json", include_in_schema=False, sync_to_thread=True)
+    @get("/openapi.json", opt={"access": Access.public}, include_in_schema=False, sync_to_thread=True)
     def openapi() -> Response[bytes]:
         return Response(document(), media_type="application/vnd.oai.openapi+json")
 
     return [openapi, _swagger, _redoc, _asset]
 
 
-@get("/docs", include_in_schema=False, sync_to_thread=False)
+@get("/docs", opt={"access": Access.public}, include_in_schema=False, sync_to_thread=False)
 def _swagger() -> Response[str]:
     page = _PAGE.substitute(style=_STYLE, library="swagger-ui-bundle.js", start="swagger.js")
     return Response(page, media_type="text/html", headers=_HEADERS)
 
 
-@get("/redoc", include_in_schema=False, sync_to_thread=False)
+@get("/redoc", opt={"access": Access.public}, include_in_schema=False, sync_to_thread=False)
 def _redoc() -> Response[str]:
     page = _PAGE.substitute(style="", library="redoc.standalone.js", start="redoc.js")
     return Response(page, media_type="text/html", headers=_HEADERS)
 
 
-@get("/docs/assets/{name:str}", include_in_schema=False, sync_to_thread=True)
+@get("/docs/assets/{name:str}", opt={"access": Access.public}, include_in_schema=False, sync_to_thread=True)
 def _asset(name: FromPath[str]) -> Response[bytes]:
     if name not in _MEDIA_TYPES:
         raise NotFoundException

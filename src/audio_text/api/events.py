@@ -15,6 +15,7 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import Example
 from litestar.params import QueryParameter
 
+from audio_text.api.access import Access
 from audio_text.api.dependencies import GivenServices, GivenSettings
 from audio_text.api.dto import checked_job_id
 from audio_text.api.jobs import JobId
@@ -87,6 +88,7 @@ _LastEventId = Annotated[
 
 @get(
     "/job/{job_id:str}/events",
+    opt={"access": Access.read},
     summary="Follow a job",
     response_description="The stream; it ends after the update of a final status.",
     responses=documented(InvalidRequestError, JobNotFoundError, DatabaseUnavailableError, EventsUnavailableError)
@@ -113,6 +115,7 @@ async def stream_job(
 
 @get(
     "/job/events",
+    opt={"access": Access.read},
     summary="Follow several jobs",
     response_description="The stream; it ends after the last job has ended.",
     responses=documented(

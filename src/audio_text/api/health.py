@@ -7,6 +7,7 @@ from litestar import Response, get
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import Example
 
+from audio_text.api.access import Access
 from audio_text.api.dependencies import GivenServices
 from audio_text.api.dto import Alive, Dependency, Readiness
 from audio_text.api.problems import RETRY_AFTER_SECONDS
@@ -18,6 +19,7 @@ CHECK_SECONDS = 3.0
 
 @get(
     ["/", "/api/v1", "/health/live"],
+    opt={"access": Access.public},
     summary="Is it alive?",
     response_description="It is.",
     tags=["health"],
@@ -43,6 +45,7 @@ _UNREADY = Example(
 
 @get(
     "/health/ready",
+    opt={"access": Access.public},
     summary="Can it work?",
     response_description="Every dependency answers.",
     responses={503: ResponseSpec(Readiness, description="At least one does not.", examples=[_UNREADY])},

@@ -10,6 +10,7 @@ from litestar.params import QueryParameter
 from msgspec import Meta
 from msgspec.structs import replace
 
+from audio_text.api.access import Access
 from audio_text.api.dependencies import GivenServices, GivenSettings
 from audio_text.api.dto import JobView
 from audio_text.api.paging import LINK, Cursor, Limit, decoded, encoded, link
@@ -100,6 +101,7 @@ Order = Annotated[
 
 @get(
     "/job/read",
+    opt={"access": Access.read},
     summary="List jobs",
     response_description="Jobs, in the order asked for.",
     response_headers=[documented_header("Link", LINK)],

@@ -6,6 +6,7 @@ from litestar import Request, Response, delete, get, patch, post
 from litestar.openapi.spec import Example
 from litestar.params import JSONBody, PathParameter
 
+from audio_text.api.access import Access
 from audio_text.api.choices import RetryRequest
 from audio_text.api.dependencies import GivenServices, GivenSettings
 from audio_text.api.dto import AttemptView, EmailAnswer, EmailRequest, JobView, checked_job_id
@@ -42,6 +43,7 @@ JobId = Annotated[
 
 @post(
     "/job/transcribe",
+    opt={"access": Access.submit},
     summary="Submit a job",
     response_description="The job, pending.",
     response_headers=[
@@ -104,6 +106,7 @@ async def transcribe(
 
 @get(
     "/job/status/{job_id:str}",
+    opt={"access": Access.read},
     summary="Read a job",
     response_description="The job.",
     responses=documented(InvalidRequestError, JobNotFoundError, DatabaseUnavailableError),
@@ -117,6 +120,7 @@ async def read_job(job_id: JobId, services: GivenServices) -> JobView:
 
 @post(
     "/job/{job_id:str}/email",
+    opt={"access": Access.submit},
     status_code=200,
     summary="Mail a transcript",
     response_description="The mail server has taken it.",
@@ -131,6 +135,7 @@ async def mail_transcript(job_id: JobId, data: JSONBody[EmailRequest], services:
 
 @post(
     "/job/{job_id:str}/cancel",
+    opt={"access": Access.submit},
     status_code=200,
     summary="Cancel a job",
     response_description="The job, cancelled.",
@@ -144,6 +149,7 @@ async def cancel_job(job_id: JobId, services: GivenServices) -> JobView:
 
 @post(
     "/job/{job_id:str}/retry",
+    opt={"access": Access.submit},
     status_code=200,
     summary="Retry a job",
     response_description="The job, pending.",
@@ -171,6 +177,7 @@ async def retry_job(job_id: JobId, services: GivenServices, data: JSONBody[Retry
 
 @patch(
     "/job/{job_id:str}",
+    opt={"access": Access.submit},
     summary="Change what is noted on a job",
     response_description="The job.",
     responses=documented(InvalidRequestError, JobNotFoundError, DatabaseUnavailableError),
@@ -183,6 +190,7 @@ async def annotate_job(job_id: JobId, data: JSONBody[NotesRequest], services: Gi
 
 @delete(
     "/job/{job_id:str}",
+    opt={"access": Access.submit},
     summary="Delete a job",
     response_description="It is gone.",
     responses=documented(InvalidRequestError, JobNotFoundError, DatabaseUnavailableError),
@@ -195,6 +203,7 @@ async def delete_job(job_id: JobId, services: GivenServices) -> None:
 
 @get(
     "/job/{job_id:str}/attempts",
+    opt={"access": Access.read},
     summary="List the attempts at a job",
     response_description="Attempts, oldest first.",
     responses=documented(InvalidRequestError, JobNotFoundError, DatabaseUnavailableError),

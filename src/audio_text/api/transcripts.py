@@ -12,6 +12,7 @@ from litestar.openapi.spec import Example
 from litestar.params import PathParameter, QueryParameter, SkipValidation
 from litestar.response import Stream
 
+from audio_text.api.access import Access
 from audio_text.api.dependencies import GivenServices
 from audio_text.api.dto import checked_job_id
 from audio_text.api.negotiation import is_known, preferred
@@ -118,6 +119,7 @@ def _limits(
         "limits": Provide(_limits, sync_to_thread=False),
         "page": Provide(_page, sync_to_thread=False),
     },
+    opt={"access": Access.read},
     summary="Read a transcript",
     response_description="The transcript, or what there is of it.",
     response_headers=[

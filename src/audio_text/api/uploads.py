@@ -6,6 +6,7 @@ from litestar import Response, Router, delete, get, post
 from litestar.openapi.spec import Example
 from litestar.params import JSONBody, PathParameter
 
+from audio_text.api.access import Access
 from audio_text.api.dependencies import GivenServices
 from audio_text.api.problems import documented, documented_header
 from audio_text.api.upload_views import MultipartRequest, PartLinks, PartsRequest, UploadView
@@ -34,6 +35,7 @@ ALWAYS = (UploadNotFoundError, InvalidRequestError, StoreUnavailableError)
 
 @post(
     "/",
+    opt={"access": Access.submit},
     summary="Begin an upload in parts",
     response_description="The upload, without any part.",
     response_headers=[documented_header("Location", "Where to see what has arrived.")],
@@ -64,6 +66,7 @@ async def begin_upload(data: JSONBody[MultipartRequest], services: GivenServices
 
 @post(
     "/{upload_id:str}/parts",
+    opt={"access": Access.submit},
     status_code=200,
     summary="Ask for links of parts",
     response_description="A link for each part.",
@@ -80,6 +83,7 @@ async def sign_parts(upload_id: UploadId, data: JSONBody[PartsRequest], services
 
 @get(
     "/{upload_id:str}",
+    opt={"access": Access.submit},
     summary="See what has arrived",
     response_description="The upload, with the parts that are there.",
     responses=documented(*ALWAYS),
@@ -91,6 +95,7 @@ async def read_upload(upload_id: UploadId, services: GivenServices) -> UploadVie
 
 @post(
     "/{upload_id:str}/complete",
+    opt={"access": Access.submit},
     status_code=200,
     summary="Complete an upload",
     response_description="The upload, complete.",
@@ -106,6 +111,7 @@ async def complete_upload(upload_id: UploadId, services: GivenServices) -> Uploa
 
 @delete(
     "/{upload_id:str}",
+    opt={"access": Access.submit},
     summary="Give an upload up",
     response_description="Nothing is left of it.",
     responses=documented(*ALWAYS),

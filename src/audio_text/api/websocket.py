@@ -15,6 +15,7 @@ from litestar.exceptions import WebSocketDisconnect
 from litestar.params import QueryParameter
 from msgspec import UNSET, UnsetType
 
+from audio_text.api.access import Access
 from audio_text.api.dependencies import GivenServices, GivenSettings
 from audio_text.api.dto import checked_job_id
 from audio_text.api.events import Cursor
@@ -62,7 +63,7 @@ class Close(Enum):
     slow = 4408, "The client does not take what it is sent."
 
 
-@websocket("/job/ws/{job_id:str}")
+@websocket("/job/ws/{job_id:str}", opt={"access": Access.read})
 async def follow_job(
     *,
     socket: WebSocket[Any, Any, Any],
@@ -77,7 +78,7 @@ async def follow_job(
     await _JobConnection(socket, services.live, settings.events, job_id=job_id, seen=seen).run()
 
 
-@websocket("/job/ws")
+@websocket("/job/ws", opt={"access": Access.read})
 async def follow_jobs(socket: WebSocket[Any, Any, Any], services: GivenServices, settings: GivenSettings) -> None:
     """Tell the same of every job that the client subscribes to, until it leaves."""
     await socket.accept()

@@ -5,6 +5,7 @@ from typing import Any, TypeVar
 from litestar import Request, Response, post
 from litestar.openapi.datastructures import ResponseSpec
 
+from audio_text.api.access import Access
 from audio_text.api.dependencies import GivenServices, GivenSettings
 from audio_text.api.dto import JobView
 from audio_text.api.idempotency import KEY_HEADER, checked_key
@@ -72,6 +73,7 @@ F = TypeVar("F", bound=TranslationForm)
 
 @post(
     "/audio/transcriptions",
+    opt={"access": Access.submit},
     status_code=200,
     summary="Transcribe a recording",
     responses=_ANSWERS,
@@ -91,6 +93,7 @@ async def transcriptions(
 
 @post(
     "/audio/translations",
+    opt={"access": Access.submit},
     status_code=200,
     summary="Translate a recording into English",
     responses=_ANSWERS,

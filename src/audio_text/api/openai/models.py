@@ -8,6 +8,7 @@ from litestar.openapi.spec import Example
 from litestar.params import PathParameter
 from msgspec import Meta
 
+from audio_text.api.access import Access
 from audio_text.api.dependencies import GivenSettings
 from audio_text.api.openai.refusals import refused
 from audio_text.errors import InvalidRequestError, UnknownModelError
@@ -32,7 +33,13 @@ class ModelList(msgspec.Struct, frozen=True, kw_only=True):
     data: Annotated[tuple[Model, ...], Meta(description="Ours by name, then OpenAI's names for them.")]
 
 
-@get("/models", summary="List the models", response_description="All of them.", tags=["openai"])
+@get(
+    "/models",
+    opt={"access": Access.read},
+    summary="List the models",
+    response_description="All of them.",
+    tags=["openai"],
+)
 async def read_models(settings: GivenSettings) -> ModelList:
     """List what `model` may be: the models of this service, and OpenAI's names that stand for one of them."""
     return ModelList(data=tuple(Model(id=name) for name in _names(settings)))
@@ -40,6 +47,7 @@ async def read_models(settings: GivenSettings) -> ModelList:
 
 @get(
     "/models/{model:path}",
+    opt={"access": Access.read},
     summary="Read a model",
     response_description="The model.",
     responses=refused(InvalidRequestError, UnknownModelError),

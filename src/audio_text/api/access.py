@@ -1,0 +1,25 @@
+"""Who may call what: the decision that every route carries, as `opt={"access": Access.…}`."""
+
+from enum import StrEnum
+
+OPTION = "access"
+"""What it is called among a handler's options."""
+
+
+class Access(StrEnum):
+    """What a caller needs; a route without a decision is refused to everybody, and fails a test."""
+
+    public = "public"
+    """Nothing: whether the service lives, and what it is."""
+
+    signed = "signed"
+    """A link that this service signed, and nothing else: stores take no keys."""
+
+    submit = "submit"
+    """A key that may bring work, and change or remove what its owner brought."""
+
+    read = "read"
+    """A key that may see what its owner has."""
+
+    admin = "admin"
+    """A key of an operator, who sees everybody's."""
