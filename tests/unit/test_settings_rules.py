@@ -72,6 +72,7 @@ def test_the_bucket_may_not_remove_what_is_needed(role: Role, variable: str, key
 API_MISTAKES = {
     "JOB_DEFAULT_MODEL": ("bsae", 'job.default_model names "bsae" (in AUDIO_TEXT_JOB_DEFAULT_MODEL)'),
     "UPLOAD_EXTENSIONS": ("mp3,.WAV", 'upload.extensions has ".WAV"'),
+    "ACCESS_TRUSTED_PROXIES": ("10.0.0.0/8,10.1/8", 'access.trusted_proxies has "10.1/8"'),
     "OPENAI_ALIASES_WHISPER_1": ("larg-v3", 'openai.aliases.whisper-1 names "larg-v3"'),
 }
 WORKER_MISTAKES = {

@@ -71,7 +71,7 @@ def create_app(settings: Settings, *, open_services: OpenServices = open_api_ser
         request_max_body_size=LARGEST_BODY_BYTES,
         state=State({"settings": settings, "closing": asyncio.Event()}),
     )
-    app.asgi_handler = RequestLog(app.asgi_handler)
+    app.asgi_handler = RequestLog(app.asgi_handler, trusted_proxies=settings.access.trusted_proxies)
     return app
 
 

@@ -13,6 +13,8 @@ import structlog
 from litestar.exceptions import HTTPException
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
+from audio_text.api.client_address import client_address
+
 HEADER = "X-Request-ID"
 BODY_STALL_SECONDS = 60.0
 """Longest wait for the next piece of a request body: the slowest uplink delivers something within it."""
@@ -67,8 +69,15 @@ class _Body:
 class RequestLog:
     """ASGI application around another one."""
 
-    def __init__(self, app: ASGIApp, *, body_stall_seconds: float = BODY_STALL_SECONDS) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        trusted_proxies: tuple[str, ...] = (),
+        body_stall_seconds: float = BODY_STALL_SECONDS,
+    ) -> None:
         self._app = app
+        self._trusted_proxies = trusted_proxies
         self._body_stall_seconds = body_stall_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -100,6 +109,7 @@ class RequestLog:
                 "request",
                 method=cast("HTTPScope", scope)["method"],
                 path=scope["path"],
+                address=client_address(scope, self._trusted_proxies),
                 status=status,
                 duration_ms=round((time.perf_counter() - started_at) * 1_000, 1),
             )

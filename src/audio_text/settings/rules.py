@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
+from ipaddress import ip_network
 
 from audio_text.domain.media import extension_of
 from audio_text.domain.tiers import FALLBACK_TIER
@@ -24,7 +25,7 @@ class Role(StrEnum):
 
 _SHARED = frozenset({"job", "tiers", "models", "store", "disk", "s3", "database", "redis", "events", "log"})
 SECTIONS: Mapping[Role, frozenset[str]] = {
-    Role.api: _SHARED | {"api", "upload", "options", "engine", "mail", "openai"},
+    Role.api: _SHARED | {"api", "access", "upload", "options", "engine", "mail", "openai"},
     Role.worker: _SHARED | {"engine", "worker"},
     Role.operator: _SHARED,
     Role.migrate: frozenset({"database", "log"}),
@@ -45,6 +46,7 @@ def problems(settings: Settings, role: Role, origin: OriginOf) -> Iterator[str]:
         yield from _keeping(settings, origin)
     if role is Role.api:
         yield from _submission(settings, origin)
+        yield from _access(settings, origin)
     if role is Role.worker:
         yield from _work(settings, origin)
 
@@ -106,6 +108,17 @@ def _submission(settings: Settings, origin: OriginOf) -> Iterator[str]:
             yield (
                 f'upload.extensions has "{extension}" ({origin("upload.extensions")}): '
                 f"allowed are lower-case letters and digits without a dot, like mp3."
+            )
+
+
+def _access(settings: Settings, origin: OriginOf) -> Iterator[str]:
+    for network in settings.access.trusted_proxies:
+        try:
+            ip_network(network, strict=False)
+        except ValueError:
+            yield (
+                f'access.trusted_proxies has "{network}" ({origin("access.trusted_proxies")}): '
+                f"it must be an address or a network, like 10.0.0.0/8 or ::1."
             )
 
 

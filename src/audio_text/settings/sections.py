@@ -57,6 +57,7 @@ class ApiSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 class AccessSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     open: bool
+    trusted_proxies: tuple[str, ...]
 
 
 class UploadSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
