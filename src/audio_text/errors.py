@@ -21,6 +21,11 @@
     │   │       ├── EmptyAudioError
     │   │       └── NoSoundTrackError
     │   ├── UploadLinkError
+    │   ├── RemoteDisabledError       nothing is fetched from elsewhere
+    │   ├── RemoteUrlError            an address elsewhere that nobody goes to
+    │   ├── PrivateAddressError       nor to this one
+    │   ├── RemoteRefusedError        whoever is there says no
+    │   ├── RemoteAnswerError         or what nobody can use
     │   └── NotAcceptableError
     ├── UnauthorizedError             no token, or a wrong one
     ├── OperatorDisabledError         no token is set
@@ -45,6 +50,7 @@
     │   ├── StoreUnavailableError
     │   │   └── DiskFullError         a disk of ours, not the store's server
     │   ├── MailUnavailableError
+    │   ├── RemoteUnavailableError    somebody else's server
     │   └── EngineFailedError         the model broke off
     │       ├── EngineMemoryError
     │       └── EngineBrokenError     and nothing more can be decoded in this process
@@ -217,6 +223,37 @@ class UploadLinkError(InvalidRequestError):
     http_status = 403
 
 
+class RemoteDisabledError(InvalidRequestError):
+    """This service fetches nothing from elsewhere: upload the file, or have its operator set remote.enabled."""
+
+    code = "remote_disabled"
+    http_status = 403
+
+
+class RemoteUrlError(InvalidRequestError):
+    """The address elsewhere is not usable: it has to be an absolute https URL, without credentials."""
+
+    code = "remote_url"
+
+
+class PrivateAddressError(InvalidRequestError):
+    """The address leads into a private network, or to what only this machine can reach: nothing is sent there."""
+
+    code = "private_address"
+
+
+class RemoteRefusedError(InvalidRequestError):
+    """The server that the address leads to does not give this file away."""
+
+    code = "remote_refused"
+
+
+class RemoteAnswerError(InvalidRequestError):
+    """The server that the address leads to answers what cannot be used."""
+
+    code = "remote_answer"
+
+
 class NotAcceptableError(InvalidRequestError):
     """What the Accept header asks for is not offered here."""
 
@@ -371,6 +408,16 @@ class MailUnavailableError(TransientError):
     """Mail cannot be sent just now."""
 
     code = "mail_unavailable"
+
+
+class RemoteUnavailableError(TransientError):
+    """The server that the address leads to cannot be reached just now; `retry_after` are the seconds it asks for."""
+
+    code = "remote_unavailable"
+
+    def __init__(self, detail: str | None = None, *, retry_after: float | None = None) -> None:
+        super().__init__(detail)
+        self.retry_after = retry_after
 
 
 class EngineFailedError(TransientError):

@@ -25,8 +25,8 @@ class Role(StrEnum):
 
 _SHARED = frozenset({"job", "tiers", "models", "store", "disk", "s3", "database", "redis", "events", "log"})
 SECTIONS: Mapping[Role, frozenset[str]] = {
-    Role.api: _SHARED | {"api", "access", "upload", "options", "engine", "mail", "openai"},
-    Role.worker: _SHARED | {"engine", "worker"},
+    Role.api: _SHARED | {"api", "access", "upload", "remote", "options", "engine", "mail", "openai"},
+    Role.worker: _SHARED | {"engine", "remote", "upload", "worker"},
     Role.operator: _SHARED,
     Role.migrate: frozenset({"database", "log"}),
     Role.client: frozenset({"api", "log"}),
@@ -44,6 +44,8 @@ def problems(settings: Settings, role: Role, origin: OriginOf) -> Iterator[str]:
     if role in _SERVING:
         yield from _routing(settings, origin)
         yield from _keeping(settings, origin)
+    if "remote" in SECTIONS[role]:
+        yield from _remote(settings, origin)
     if role is Role.api:
         yield from _submission(settings, origin)
         yield from _access(settings, origin)
@@ -119,6 +121,17 @@ def _access(settings: Settings, origin: OriginOf) -> Iterator[str]:
             yield (
                 f'access.trusted_proxies has "{network}" ({origin("access.trusted_proxies")}): '
                 f"it must be an address or a network, like 10.0.0.0/8 or ::1."
+            )
+
+
+def _remote(settings: Settings, origin: OriginOf) -> Iterator[str]:
+    for text in settings.remote.allowed_networks:
+        try:
+            ip_network(text)
+        except ValueError as error:
+            yield (
+                f'remote.allowed_networks has "{text}" ({origin("remote.allowed_networks")}): '
+                f"allowed are networks like 10.20.0.0/16 ({error})."
             )
 
 

@@ -2,11 +2,13 @@
 
 from difflib import get_close_matches
 from enum import StrEnum
+from ipaddress import ip_network
 from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
+from audio_text.domain.addresses import Network
 from audio_text.domain.job import Retention
 from audio_text.domain.options import TranscriptionOptions
 from audio_text.domain.tiers import FALLBACK_TIER, RetryPolicy
@@ -64,6 +66,24 @@ class UploadSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=T
     max_bytes: Positive
     extensions: tuple[str, ...]
     expires_seconds: Positive
+
+
+class RemoteSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    enabled: bool
+    allowed_buckets: tuple[str, ...]
+    ports: tuple[Port, ...]
+    allow_http: bool
+    allowed_networks: tuple[str, ...]
+    ca_file: str
+    connect_seconds: Seconds
+    read_seconds: Seconds
+    total_seconds: Seconds
+    redirects: Annotated[int, Meta(ge=0, le=20)]
+
+    @property
+    def networks(self) -> tuple[Network, ...]:
+        """The allowed networks. Raises ValueError."""
+        return tuple(ip_network(text) for text in self.allowed_networks)
 
 
 class JobSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -227,6 +247,7 @@ class Settings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     api: ApiSettings
     access: AccessSettings
     upload: UploadSettings
+    remote: RemoteSettings
     job: JobSettings
     options: TranscriptionOptions
     engine: EngineSettings
