@@ -29,6 +29,8 @@
     │   └── NotAcceptableError
     ├── UnauthorizedError             no token, or a wrong one
     ├── OperatorDisabledError         no token is set
+    ├── OriginRefusedError            a page that may not call
+    ├── EdgeRefusedError              past the proxy that all have to pass
     ├── JobNotFoundError
     ├── JobStateError
     ├── TooManyJobsError              for one live connection
@@ -272,6 +274,20 @@ class OperatorDisabledError(AudioTextError):
     """This is for operators, and the service knows none: start its API with AUDIO_TEXT_OPERATOR_TOKEN set."""
 
     code = "operator_disabled"
+    http_status = 403
+
+
+class OriginRefusedError(AudioTextError):
+    """This service may be called from pages of certain origins only, and by programs that send a key."""
+
+    code = "origin_refused"
+    http_status = 403
+
+
+class EdgeRefusedError(AudioTextError):
+    """This service is reached through its public address only."""
+
+    code = "edge_refused"
     http_status = 403
 
 

@@ -30,7 +30,7 @@ async def test_a_client_is_greeted_and_told_the_state_at_once(server: ApiProcess
     async with following(server, job.id) as socket:
         greeting, state = await receive(socket), await receive(socket)
     assert greeting["type"] == "connected"
-    assert greeting.keys() == {"type", "job_id", "connection_id", "message", "timestamp"}
+    assert greeting.keys() == {"type", "job_id", "connection_id", "request_id", "message", "timestamp"}
     assert greeting["job_id"] == job.id
     told = {"type", "job_id", "status", "progress", "message", "event_id", "segments", "queue_position", "eta_seconds"}
     assert state.keys() == told

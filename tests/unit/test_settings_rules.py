@@ -57,6 +57,27 @@ def test_the_mail_password_is_demanded_once_there_is_a_mail_user() -> None:
 
 
 @pytest.mark.parametrize(
+    "text", ["https://app.example/", "*", "null", "app.example", "https://*.app.example", "https://b\u00fccher.example"]
+)
+def test_an_allowed_origin_is_one_that_a_browser_could_send(text: str) -> None:
+    sentence = refusal(Role.api, ACCESS_ALLOWED_ORIGINS=text, API_CORS_ORIGINS="")
+    assert f'access.allowed_origins has "{text}"' in sentence
+
+
+def test_pages_that_may_not_call_may_not_read_answers_either() -> None:
+    sentence = refusal(Role.api, ACCESS_ALLOWED_ORIGINS="https://app.example")
+    assert 'api.cors_origins has "*" (by default), while access.allowed_origins' in sentence
+    start(Role.api, **(SECRETS | dict.fromkeys(("ACCESS_ALLOWED_ORIGINS", "API_CORS_ORIGINS"), "https://app.example")))
+    start(Role.api, **(SECRETS | {"API_CORS_ORIGINS": "https://*.app.example,http://localhost:*"}))
+
+
+def test_the_secret_of_the_edge_is_long_enough_or_not_there() -> None:
+    assert "AUDIO_TEXT_EDGE_SECRET has 5 characters" in refusal(Role.api, EDGE_SECRET="a" * 32 + ",short")
+    start(Role.api, **(SECRETS | {"EDGE_SECRET": "a" * 32}))
+    start(Role.worker, **(SECRETS | {"EDGE_SECRET": "short"}))
+
+
+@pytest.mark.parametrize(
     ("variable", "key"),
     [("STORE_ORPHAN_DAYS", "store.orphan_days"), ("JOB_KEEP_FAILED_AUDIO_DAYS", "job.keep_failed_audio_days")],
 )
@@ -73,6 +94,7 @@ API_MISTAKES = {
     "JOB_DEFAULT_MODEL": ("bsae", 'job.default_model names "bsae" (in AUDIO_TEXT_JOB_DEFAULT_MODEL)'),
     "UPLOAD_EXTENSIONS": ("mp3,.WAV", 'upload.extensions has ".WAV"'),
     "ACCESS_TRUSTED_PROXIES": ("10.0.0.0/8,10.1/8", 'access.trusted_proxies has "10.1/8"'),
+    "API_CORS_ORIGINS": ("https://app.example/", 'api.cors_origins has "https://app.example/"'),
     "OPENAI_ALIASES_WHISPER_1": ("larg-v3", 'openai.aliases.whisper-1 names "larg-v3"'),
 }
 WORKER_MISTAKES = {

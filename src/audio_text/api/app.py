@@ -29,6 +29,7 @@ from audio_text.api import (
 from audio_text.api.allowed import allowed
 from audio_text.api.decoding import JsonRequest, refuse_broken_query
 from audio_text.api.dependencies import PROVIDERS
+from audio_text.api.doors import Doors
 from audio_text.api.idempotency import REPLAYED_HEADER
 from audio_text.api.openai import refusals
 from audio_text.api.request_log import HEADER, RequestLog
@@ -71,7 +72,8 @@ def create_app(settings: Settings, *, open_services: OpenServices = open_api_ser
         request_max_body_size=LARGEST_BODY_BYTES,
         state=State({"settings": settings, "closing": asyncio.Event()}),
     )
-    app.asgi_handler = RequestLog(app.asgi_handler, trusted_proxies=settings.access.trusted_proxies)
+    doors = Doors(app.asgi_handler, settings, pages=docs.PATHS, render=_render)
+    app.asgi_handler = RequestLog(doors, trusted_proxies=settings.access.trusted_proxies)
     return app
 
 

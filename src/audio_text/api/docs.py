@@ -31,6 +31,9 @@ _MEDIA_TYPES = {
     "swagger-ui.css": "text/css",
     "swagger.js": "text/javascript",
 }
+PATHS = frozenset({"/docs", "/redoc", "/openapi.json", *(f"/docs/assets/{name}" for name in _MEDIA_TYPES)})
+"""Where all of it is."""
+
 _HEADERS = {
     "Cache-Control": "public, max-age=3600",
     # Should a new version of a page want something from elsewhere, the browser does not fetch it.

@@ -60,6 +60,9 @@ class Connected(Message, frozen=True, kw_only=True, tag="connected"):
 
     job_id: JobId | UnsetType = UNSET
     connection_id: ConnectionId
+    request_id: Annotated[
+        str, Meta(description="Names the connection in the service's log, as X-Request-ID does.", examples=["b1946ac9"])
+    ]
     message: Sentence
     timestamp: Timestamp = msgspec.field(default_factory=lambda: datetime.now(UTC))
 

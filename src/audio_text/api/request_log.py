@@ -24,7 +24,7 @@ LINGER_SECONDS = 5.0
 
 _HEADER = HEADER.lower().encode()
 _VALID = re.compile(rb"[A-Za-z0-9_.:/+=@-]{1,128}")
-_PROBED = frozenset({"/", "/api/v1", "/health/live", "/health/ready"})
+PROBES = frozenset({"/", "/api/v1", "/health/live", "/health/ready"})
 """Asked for every few seconds by whatever watches over the process: not worth a line each."""
 
 log = structlog.get_logger(__name__)
@@ -88,7 +88,18 @@ class RequestLog:
             if scope["type"] == "http":
                 await self._serve(scope, _Body(receive, self._body_stall_seconds), send)
             else:
-                await self._app(scope, receive, send)
+                await self._follow(scope, receive, send)
+
+    async def _follow(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a socket; its line in the log is its own. The server drops headers of those that are accepted."""
+
+        async def send_with_id(message: Any) -> None:  # noqa: ANN401 -- ASGI's messages are a union of TypedDicts
+            if message["type"] == "websocket.http.response.start":
+                message["headers"] = [*message["headers"], (_HEADER, request_id_of(scope).encode())]
+            await send(message)
+
+        with structlog.contextvars.bound_contextvars(address=client_address(scope, self._trusted_proxies)):
+            await self._app(scope, receive, send_with_id)
 
     async def _serve(self, scope: Scope, body: _Body, send: Send) -> None:
         started_at = time.perf_counter()
@@ -105,7 +116,7 @@ class RequestLog:
             await self._app(scope, body.receive, send_with_id)
         finally:
             log.log(
-                logging.DEBUG if scope["path"] in _PROBED else logging.INFO,
+                logging.DEBUG if scope["path"] in PROBES else logging.INFO,
                 "request",
                 method=cast("HTTPScope", scope)["method"],
                 path=scope["path"],

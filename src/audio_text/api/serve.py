@@ -12,7 +12,8 @@ from typing import TypeVarTuple, Unpack, cast
 
 import uvloop
 from granian import loops
-from granian.constants import Interfaces, Loops
+from granian.constants import HTTPModes, Interfaces, Loops
+from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from granian.server import Server
 from litestar import Litestar
@@ -57,6 +58,12 @@ def main(settings: Settings) -> None:
         backpressure=CONNECTIONS,
         respawn_failed_workers=True,
         workers_kill_timeout=settings.api.drain_seconds,
+        # While it has to find out which HTTP is spoken, it waits for ever for the first byte.
+        http=HTTPModes.http1,
+        http1_settings=HTTP1Settings(
+            header_read_timeout=round(settings.api.header_seconds * 1_000),
+            max_buffer_size=settings.api.max_header_bytes,
+        ),
         log_level=LogLevels(settings.log.level),
         log_dictconfig=logs.config(settings.log.level, settings.log.format),
     )

@@ -32,6 +32,7 @@ from audio_text.api.messages import (
     Unsubscribe,
     Unsubscribed,
 )
+from audio_text.api.request_log import request_id_of
 from audio_text.errors import AudioTextError, InvalidRequestError, JobNotFoundError, TooManyJobsError, TransientError
 from audio_text.services.following import Following, Gone, following
 from audio_text.services.live import LiveService
@@ -135,7 +136,10 @@ class _Connection(ABC):
 
     async def _talk(self) -> Close:
         try:
-            await self._send(Connected(job_id=self._job_id, connection_id=self._id, message="Connected."))
+            request_id = request_id_of(self._socket.scope)
+            await self._send(
+                Connected(job_id=self._job_id, connection_id=self._id, request_id=request_id, message="Connected.")
+            )
             await self._tell()
         except AudioTextError as error:
             return await self._apologize(error)

@@ -5,12 +5,16 @@ from enum import StrEnum
 from ipaddress import ip_network
 
 from audio_text.domain.media import extension_of
+from audio_text.domain.origins import origin_of
 from audio_text.domain.tiers import FALLBACK_TIER
 from audio_text.settings.keys import SECRETS, dotted, suggestion
 from audio_text.settings.sections import Settings, StoreKind
 
 OriginOf = Callable[[str], str]
 """Where the value of a key (dotted) came from, in words."""
+
+SHORTEST_SECRET = 16
+"""Characters that nobody guesses, even where nothing slows them down."""
 
 
 class Role(StrEnum):
@@ -114,14 +118,45 @@ def _submission(settings: Settings, origin: OriginOf) -> Iterator[str]:
 
 
 def _access(settings: Settings, origin: OriginOf) -> Iterator[str]:
-    for network in settings.access.trusted_proxies:
-        try:
-            ip_network(network, strict=False)
-        except ValueError:
+    access = settings.access
+    for network in access.trusted_proxies:
+        if not _is_network(network):
             yield (
                 f'access.trusted_proxies has "{network}" ({origin("access.trusted_proxies")}): '
                 f"it must be an address or a network, like 10.0.0.0/8 or ::1."
             )
+    for allowed in access.allowed_origins:
+        if origin_of(allowed) is None:
+            yield _no_origin("access.allowed_origins", allowed, origin)
+    for allowed in settings.api.cors_origins:
+        if allowed != "*" and origin_of(allowed.replace("*", "1")) is None:
+            yield _no_origin("api.cors_origins", allowed, origin)
+    if access.allowed_origins and "*" in settings.api.cors_origins:
+        yield (
+            f'api.cors_origins has "*" ({origin("api.cors_origins")}), while access.allowed_origins '
+            f"({origin('access.allowed_origins')}) says whose pages may call: name them there, too."
+        )
+    for word in settings.secrets.edge_secrets:
+        if len(word) < SHORTEST_SECRET:
+            yield (
+                f"AUDIO_TEXT_EDGE_SECRET has {len(word)} characters: it must have at least {SHORTEST_SECRET}, "
+                f"as `openssl rand -hex 32` makes them."
+            )
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ip_network(text, strict=False)
+    except ValueError:
+        return False
+    return True
+
+
+def _no_origin(key: str, text: str, origin: OriginOf) -> str:
+    return (
+        f'{key} has "{text}" ({origin(key)}): it must be an origin as browsers send it, like https://app.example '
+        f"or http://localhost:8080, without a path, and with xn-- for other scripts."
+    )
 
 
 def _remote(settings: Settings, origin: OriginOf) -> Iterator[str]:

@@ -55,11 +55,17 @@ class ApiSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True
     docs: bool
     cors_origins: tuple[str, ...]
     drain_seconds: Positive
+    max_header_bytes: Annotated[int, Meta(ge=8_192, le=1_048_576)]  # below, no browser's headers would fit
+    header_seconds: Seconds
 
 
 class AccessSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     open: bool
     trusted_proxies: tuple[str, ...]
+    allowed_origins: tuple[str, ...]
+    edge_header: Annotated[str, Meta(pattern=r"^[A-Za-z0-9-]+\Z", description="the name of a header")]
+    security_headers: bool
+    hsts_seconds: Annotated[int, Meta(ge=0, le=MOST_SECONDS)]
 
 
 class UploadSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -235,6 +241,12 @@ class Secrets(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     disk_signing_key: str = ""
     mail_password: str = ""
     operator_token: str = ""
+    edge_secret: str = ""
+
+    @property
+    def edge_secrets(self) -> tuple[str, ...]:
+        """The secret of the edge; two of them, with a comma between, while it is being changed."""
+        return tuple(self.edge_secret.replace(",", " ").split())
 
     def __repr__(self) -> str:
         """Say which are set, for a traceback or a log may print it."""
