@@ -9,6 +9,7 @@ from tempfile import gettempdir
 import msgspec
 
 from audio_text.adapters.database import open_database
+from audio_text.adapters.deliveries import PiccoloDeliveryRepository
 from audio_text.adapters.disk_store import DiskAudioStore
 from audio_text.adapters.event_stream import open_event_stream
 from audio_text.adapters.job_queue import open_job_queue
@@ -18,7 +19,8 @@ from audio_text.adapters.probe import PyAvProbe
 from audio_text.adapters.repository import PiccoloJobRepository
 from audio_text.adapters.s3_store import open_s3_store
 from audio_text.adapters.waiters import open_waiters
-from audio_text.ports import AudioStore, Resources, UploadReceiver
+from audio_text.adapters.webhook_endpoints import PiccoloWebhookRepository
+from audio_text.ports import AudioStore, OpenResources, Resources, UploadReceiver
 from audio_text.services.backlog import BacklogService
 from audio_text.services.dead_letters import DeadLetterService
 from audio_text.services.delivery import DeliveryService
@@ -33,7 +35,7 @@ from audio_text.settings import Settings, StoreKind
 
 
 @asynccontextmanager
-async def open_resources(settings: Settings, *, name: str, live: bool) -> AsyncGenerator[Resources, None]:
+async def open_resources(settings: Settings, *, name: str, live: bool) -> AsyncGenerator[OpenResources, None]:
     """Open database, store, queue and event stream; none of them has to be up yet.
 
     Connections carry `name`, so that an operator sees whose they are. `live` starts the shared reader of events.
@@ -51,7 +53,14 @@ async def open_resources(settings: Settings, *, name: str, live: bool) -> AsyncG
             )
         )
         store = await stack.enter_async_context(_open_store(settings))
-        yield Resources(jobs=PiccoloJobRepository(database), store=store, queue=queue, events=events)
+        yield OpenResources(
+            jobs=PiccoloJobRepository(database),
+            store=store,
+            queue=queue,
+            events=events,
+            deliveries=PiccoloDeliveryRepository(database),
+            webhooks=PiccoloWebhookRepository(database),
+        )
 
 
 @asynccontextmanager

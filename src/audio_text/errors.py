@@ -32,6 +32,11 @@
     ├── OriginRefusedError            a page that may not call
     ├── EdgeRefusedError              past the proxy that all have to pass
     ├── JobNotFoundError
+    ├── WebhookNotFoundError
+    ├── WebhookStateError
+    ├── TooManyWebhooksError
+    ├── DeliveryNotFoundError
+    ├── DeliveryFailedError           nobody took it this time
     ├── JobStateError
     ├── TooManyJobsError              for one live connection
     ├── IdempotencyKeyReusedError     for another request
@@ -53,6 +58,7 @@
     │   │   └── DiskFullError         a disk of ours, not the store's server
     │   ├── MailUnavailableError
     │   ├── RemoteUnavailableError    somebody else's server
+    │   ├── WebhooksDisabledError     no key to make their secrets of
     │   └── EngineFailedError         the model broke off
     │       ├── EngineMemoryError
     │       └── EngineBrokenError     and nothing more can be decoded in this process
@@ -298,6 +304,51 @@ class JobNotFoundError(AudioTextError):
     http_status = 404
 
 
+class WebhookNotFoundError(AudioTextError):
+    """There is no webhook with this id."""
+
+    code = "webhook_not_found"
+    http_status = 404
+
+
+class WebhookStateError(AudioTextError):
+    """The webhook is paused: enable it first."""
+
+    code = "webhook_state"
+    http_status = 409
+
+
+class TooManyWebhooksError(AudioTextError):
+    """There are as many webhooks as one owner may have: delete one first."""
+
+    code = "too_many_webhooks"
+    http_status = 409
+
+
+class DeliveryNotFoundError(AudioTextError):
+    """There is no delivery with this id."""
+
+    code = "delivery_not_found"
+    http_status = 404
+
+
+class DeliveryFailedError(AudioTextError):
+    """The receiver did not take the delivery.
+
+    `status_code` is its answer's, None without one; `retry_after` is for how many seconds it asked. With `is_final`,
+    trying again is of no use; with `is_gone`, it wants no other either.
+    """
+
+    code = "delivery_failed"
+
+    def __init__(self, detail: str | None = None, *, status_code: int | None = None) -> None:
+        super().__init__(detail)
+        self.status_code = status_code
+        self.retry_after: float | None = None
+        self.is_final = False
+        self.is_gone = False
+
+
 class JobStateError(AudioTextError):
     """The job is not in a state that allows this."""
 
@@ -434,6 +485,12 @@ class RemoteUnavailableError(TransientError):
     def __init__(self, detail: str | None = None, *, retry_after: float | None = None) -> None:
         super().__init__(detail)
         self.retry_after = retry_after
+
+
+class WebhooksDisabledError(TransientError):
+    """Webhooks are not set up on this service: its operator has to set AUDIO_TEXT_WEBHOOKS_SIGNING_KEY."""
+
+    code = "webhooks_disabled"
 
 
 class EngineFailedError(TransientError):

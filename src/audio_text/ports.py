@@ -10,6 +10,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from audio_text.domain.backlog import Backlog
+from audio_text.domain.delivery import Delivery, DeliveryAttempt, DeliveryKind, DeliveryStatus
 from audio_text.domain.events import JobUpdate, Published
 from audio_text.domain.idempotency import IdempotencyKey, Submitted
 from audio_text.domain.job import AttemptEnd, AttemptRecord, Completed, Failed, Job, Retention
@@ -18,6 +19,7 @@ from audio_text.domain.multipart import MultipartUpload
 from audio_text.domain.options import TranscriptionOptions
 from audio_text.domain.transcript import AudioFacts, NextWindow, Segment, TranscriptChunk
 from audio_text.domain.urls import WebUrl
+from audio_text.domain.webhooks import WebhookEndpoint
 
 
 class Claim(msgspec.Struct, frozen=True):
@@ -468,6 +470,136 @@ class Waiters(Protocol):
         ...
 
 
+class PauseRule(msgspec.Struct, frozen=True, kw_only=True):
+    """When an endpoint is called no more: so many tries in a row failed, over so long a time."""
+
+    failures: int
+    seconds: float
+
+
+class DeliveryResult(msgspec.Struct, frozen=True, kw_only=True):
+    """How a try ended, and what becomes of the delivery: when pending, it is due again after the delay.
+
+    `gone`: the receiver wants no more, and its endpoint is paused at once.
+    """
+
+    status: DeliveryStatus
+    attempt: DeliveryAttempt
+    delay_seconds: float = 0.0
+    is_gone: bool = False
+
+
+class DeliveryRepository(Protocol):
+    """The table of deliveries. Every method may raise DatabaseUnavailableError.
+
+    Whatever ends a job stores what its owner's endpoints asked to be told, in the same transaction and once.
+    """
+
+    async def add(self, delivery: Delivery) -> None:
+        """Store a new one, pending; safe to repeat."""
+        ...
+
+    async def enqueue_event(
+        self, *, owner: str | None, event_type: str, event_id: str, subject: str | None, data: Mapping[str, object]
+    ) -> None:
+        """Store a delivery for each endpoint of the owner that asked for this type; once per endpoint and `event_id`.
+
+        SQL has the same as the function `enqueue_event`, for statements that change something in the same transaction.
+        """
+        ...
+
+    async def claim(self, *, limit: int, per_lane: int, lease_seconds: float) -> list[Delivery]:
+        """Take deliveries that are due, the longest due first, so many of a lane at once and no paused endpoint's.
+
+        Of those about the same subject in a lane, only the oldest that is pending. attempts + 1, claims + 1; where an
+        earlier claim's lease ran out, the log says that its end is unknown. Claims at the same time never get the same
+        delivery, and may take a few more than `per_lane` between them.
+        """
+        ...
+
+    async def record(self, delivery: Delivery, result: DeliveryResult, *, rule: PauseRule) -> "Recorded | None":
+        """Write how a try ended: on the delivery, and on its endpoint. None when somebody else has claimed it since."""
+        ...
+
+    async def get(self, delivery_id: str) -> Delivery:
+        """Read one. Raises DeliveryNotFoundError."""
+        ...
+
+    async def find(self, endpoint_id: str, *, limit: int, before: tuple[datetime, str] | None = None) -> list[Delivery]:
+        """An endpoint's deliveries, newest first, created before a (time, id)."""
+        ...
+
+    async def replay(self, delivery_id: str) -> Delivery:
+        """Make one that is over pending again, due now, its attempts counted anew; a pending one is due now.
+
+        Raises DeliveryNotFoundError.
+        """
+        ...
+
+    async def purge(self, *, seconds: float, limit: int) -> int:
+        """Remove deliveries that were stored so long ago, pending ones too, at most `limit`; how many there were."""
+        ...
+
+
+class Recorded(msgspec.Struct, frozen=True, kw_only=True):
+    """What a recorded try did to its endpoint: with `paused_reason`, it paused it."""
+
+    paused_reason: str | None = None
+
+
+class WebhookRepository(Protocol):
+    """The table of endpoints. Every method may raise DatabaseUnavailableError; `owner` is whose it is."""
+
+    async def add(self, endpoint: WebhookEndpoint, *, limit: int) -> bool:
+        """Store a new one; False, and nothing stored, when its owner has `limit` already."""
+        ...
+
+    async def get(self, endpoint_id: str) -> WebhookEndpoint:
+        """Read one. Raises WebhookNotFoundError."""
+        ...
+
+    async def find(self, *, owner: str | None, sees_all: bool = False) -> list[WebhookEndpoint]:
+        """All of an owner, or of everybody, the oldest first."""
+        ...
+
+    async def change(
+        self,
+        endpoint_id: str,
+        *,
+        url: str | None = None,
+        events: Sequence[str] | None = None,
+        description: str | UnsetType | None = UNSET,
+    ) -> WebhookEndpoint:
+        """Change what is given. Raises WebhookNotFoundError."""
+        ...
+
+    async def rotate(self, endpoint_id: str, *, overlap_seconds: float) -> WebhookEndpoint:
+        """Begin the next secret; the one before signs, too, for so long. Raises WebhookNotFoundError."""
+        ...
+
+    async def enable(self, endpoint_id: str) -> WebhookEndpoint:
+        """Call it again: no failures any more, and what waits is due now. Raises WebhookNotFoundError."""
+        ...
+
+    async def delete(self, endpoint_id: str) -> None:
+        """Remove it with its deliveries. Raises WebhookNotFoundError."""
+        ...
+
+
+class Sender(Protocol):
+    """Hands deliveries of one kind to whoever they are for."""
+
+    async def send(self, delivery: Delivery) -> int | None:
+        """Return once the receiver has it: HTTP's status, if there is one.
+
+        Raises DeliveryFailedError, TransientError where another try may work, AudioTextError where none will.
+        """
+        ...
+
+
+Senders = Mapping[DeliveryKind, Sender]
+
+
 class Resources(msgspec.Struct, frozen=True, kw_only=True):
     """The outside world, open: what both processes need of it."""
 
@@ -475,6 +607,13 @@ class Resources(msgspec.Struct, frozen=True, kw_only=True):
     store: AudioStore
     queue: JobQueue
     events: EventStream
+
+
+class OpenResources(Resources, frozen=True, kw_only=True):
+    """All that a process opens: most services need no more than `Resources`."""
+
+    deliveries: DeliveryRepository
+    webhooks: WebhookRepository
 
 
 class ResumePoint(msgspec.Struct, frozen=True, kw_only=True):

@@ -166,3 +166,48 @@ class IdempotencyKey(Table, tablename="idempotency_key"):
     expires_at = Timestamptz(default=None)
 
     idempotency_key_owner = Unique([owner, key], nulls_distinct=False)
+
+
+class WebhookEndpoint(Table, tablename="webhook_endpoint"):
+    """One row per address that is told of jobs and batches; `state` is a label of `EndpointState`."""
+
+    id = Varchar(length=None, default=None, primary_key=True)
+    url = Varchar(length=None, default=None)
+    events = JSONB(default=None)
+    created_at = Timestamptz(default=None)
+    owner = Varchar(length=None, default=None, null=True)
+    description = Varchar(length=None, default=None, null=True)
+    secret_version = Integer(default=1)
+    overlap_until = Timestamptz(default=None, null=True)
+    state = Varchar(length=None, default="enabled")
+    paused_at = Timestamptz(default=None, null=True)
+    paused_reason = Varchar(length=None, default=None, null=True)
+    failures = Integer(default=0)
+    failing_since = Timestamptz(default=None, null=True)
+
+
+class Delivery(Table, tablename="delivery"):
+    """One row per event and receiver; `kind` and `status` are labels of the domain's enumerations."""
+
+    id = Varchar(length=None, default=None, primary_key=True)
+    kind = Varchar(length=None, default=None)
+    lane = Varchar(length=None, default=None)
+    event_type = Varchar(length=None, default=None)
+    event_id = Varchar(length=None, default=None)
+    payload = JSONB(default=None)
+    created_at = Timestamptz(default=None)
+    due_at = Timestamptz(default=None)
+    subject = Varchar(length=None, default=None, null=True)
+    owner = Varchar(length=None, default=None, null=True)
+    endpoint_id = ForeignKey(WebhookEndpoint, on_delete=OnDelete.cascade, null=True)
+    recipient = Varchar(length=None, default=None, null=True)
+    status = Varchar(length=None, default="pending")
+    attempts = Integer(default=0)
+    claims = Integer(default=0)
+    lease_expires_at = Timestamptz(default=None, null=True)
+    status_code = Integer(default=None, null=True)
+    error = Varchar(length=None, default=None, null=True)
+    log = JSONB(default="[]")
+    finished_at = Timestamptz(default=None, null=True)
+
+    delivery_once = Unique([endpoint_id, event_id])

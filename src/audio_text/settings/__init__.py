@@ -23,6 +23,7 @@ from audio_text.settings.sections import (
     StoreSettings,
     TierSettings,
     UploadSettings,
+    WebhookSettings,
     WorkerMode,
     WorkerSettings,
 )
@@ -52,6 +53,7 @@ __all__ = [
     "StoreSettings",
     "TierSettings",
     "UploadSettings",
+    "WebhookSettings",
     "WorkerMode",
     "WorkerSettings",
     "from_environment",

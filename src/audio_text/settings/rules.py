@@ -27,7 +27,7 @@ class Role(StrEnum):
     client = "client"
 
 
-_SHARED = frozenset({"job", "tiers", "models", "store", "disk", "s3", "database", "redis", "events", "log"})
+_SHARED = frozenset({"job", "tiers", "models", "store", "disk", "s3", "database", "redis", "events", "webhooks", "log"})
 SECTIONS: Mapping[Role, frozenset[str]] = {
     Role.api: _SHARED | {"api", "access", "upload", "remote", "options", "engine", "mail", "openai"},
     Role.worker: _SHARED | {"engine", "remote", "upload", "worker"},

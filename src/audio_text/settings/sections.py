@@ -226,6 +226,20 @@ class MailSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     timeout_seconds: Seconds
 
 
+class WebhookSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    per_owner: Positive
+    retry_seconds: Annotated[
+        tuple[Annotated[float, Meta(gt=0, le=MOST_SECONDS)], ...], Meta(min_length=1, max_length=50)
+    ]
+    timeout_seconds: Annotated[float, Meta(gt=0, le=120)]
+    concurrency: Positive
+    concurrency_per_endpoint: Positive
+    pause_after_failures: Positive
+    pause_after_seconds: Annotated[float, Meta(ge=0)]
+    rotation_overlap_seconds: Annotated[float, Meta(ge=0, le=MOST_SECONDS)]
+    keep_days: Annotated[int, Meta(ge=1, le=MOST_DAYS)]
+
+
 class LogSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     level: Literal["debug", "info", "warning", "error"]
     format: Literal["json", "console"]
@@ -247,6 +261,8 @@ class Secrets(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def edge_secrets(self) -> tuple[str, ...]:
         """The secret of the edge; two of them, with a comma between, while it is being changed."""
         return tuple(self.edge_secret.replace(",", " ").split())
+
+    webhooks_signing_key: str = ""
 
     def __repr__(self) -> str:
         """Say which are set, for a traceback or a log may print it."""
@@ -273,6 +289,7 @@ class Settings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     redis: RedisSettings
     events: EventSettings
     mail: MailSettings
+    webhooks: WebhookSettings
     openai: OpenaiSettings
     log: LogSettings
     secrets: Secrets = Secrets()
