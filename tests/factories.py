@@ -9,7 +9,7 @@ from uuid import uuid4
 import msgspec
 
 from audio_text.domain.job import Job, JobStatus
-from audio_text.domain.keys import new_key
+from audio_text.domain.object_keys import new_key
 from audio_text.domain.options import TranscriptionOptions
 from audio_text.domain.transcript import Segment, TranscriptChunk
 from audio_text.settings import Settings

@@ -27,6 +27,7 @@ from audio_text.services.delivery import DeliveryService
 from audio_text.services.lifecycle import LifecycleService
 from audio_text.services.live import LiveService
 from audio_text.services.multipart import MultipartService
+from audio_text.services.ownership import OwnershipService
 from audio_text.services.submission import SubmissionService
 from audio_text.services.transcripts import TranscriptService
 from audio_text.services.uploads import UploadService
@@ -121,6 +122,7 @@ class ApiServices(msgspec.Struct, frozen=True, kw_only=True):
     uploads: UploadService
     multipart: MultipartService
     submission: SubmissionService
+    ownership: OwnershipService
     lifecycle: LifecycleService
     transcripts: TranscriptService
     live: LiveService
@@ -144,6 +146,7 @@ async def open_api_services(settings: Settings) -> AsyncGenerator[ApiServices, N
             uploads=UploadService(store=resources.store, settings=settings.upload),
             multipart=MultipartService(store=resources.store, settings=settings.upload, secret=upload_secret(settings)),
             submission=SubmissionService(resources, probe=PyAvProbe(), settings=settings),
+            ownership=OwnershipService(jobs=resources.jobs),
             lifecycle=LifecycleService(resources, settings=settings),
             transcripts=TranscriptService(jobs=resources.jobs),
             live=LiveService(jobs=resources.jobs, events=resources.events, backlog=backlog),

@@ -57,6 +57,10 @@ class JobRepository(Protocol):
         """Read one job. Raises JobNotFoundError."""
         ...
 
+    async def owner_of(self, job_id: str) -> str | None:
+        """Whose a job is, for good; None: it came without a key. Raises JobNotFoundError."""
+        ...
+
     async def find(self, query: JobQuery, *, limit: int) -> list[Job]:
         """Jobs that the query asks for, in its order: without another word, all of them, newest first."""
         ...

@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable
 import pytest
 from msgspec.structs import replace
 
-from audio_text.domain.keys import new_key
 from audio_text.domain.multipart import MIN_PART_BYTES, MultipartUpload
+from audio_text.domain.object_keys import new_key
 from audio_text.errors import (
     ChecksumMismatchError,
     UploadIncompleteError,

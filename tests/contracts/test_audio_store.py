@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from audio_text.adapters.disk_store import UPLOAD_PATH, DiskAudioStore
 from audio_text.adapters.s3_store import S3AudioStore, open_s3_store
 from audio_text.adapters.s3_writing import PART_BYTES
-from audio_text.domain.keys import new_key
+from audio_text.domain.object_keys import new_key
 from audio_text.errors import (
     AudioTextError,
     ForeignUrlError,

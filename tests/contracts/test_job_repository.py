@@ -130,10 +130,18 @@ class JobRepositoryContract:
         again = Again(options=TranscriptionOptions(language="de"))
         assert (await world.jobs.retry(job_id, again=again)).next_window is None
 
+    async def test_a_job_is_its_owners_or_nobodys(self, world: World) -> None:
+        for owner in ("ada", None):
+            job = make_job(owner=owner)
+            await world.jobs.add(job)
+            assert await world.jobs.owner_of(job.id) == owner
+
     async def test_an_unknown_job_is_not_found(self, world: World) -> None:
         for job_id in ("nobody", "", "\0", "\udcff"):
             with pytest.raises(JobNotFoundError):
                 await world.jobs.get(job_id)
+            with pytest.raises(JobNotFoundError):
+                await world.jobs.owner_of(job_id)
             assert await world.jobs.segments(job_id) == []
             assert await world.jobs.last_segment(job_id) is None
 

@@ -26,6 +26,9 @@ class FakeJobRepository(FakeJobKeys, FakeJobClaims, FakeJobSearch, FakeJobBacklo
             raise JobNotFoundError
         return self.jobs[job_id]
 
+    async def owner_of(self, job_id: str) -> str | None:
+        return (await self.get(job_id)).owner
+
     async def segments(self, job_id: str, *, first: int = 0, limit: int | None = None) -> list[Segment]:
         await self.check()
         stored = self._segments.get(job_id, {})

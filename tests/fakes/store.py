@@ -10,9 +10,9 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from audio_text.domain.keys import key_behind
 from audio_text.domain.media import media_type
 from audio_text.domain.multipart import MultipartUpload, in_words
+from audio_text.domain.object_keys import key_behind
 from audio_text.errors import (
     ChecksumMismatchError,
     ForeignUrlError,

@@ -7,7 +7,7 @@ from pathlib import Path
 from audio_text.adapters.database import open_database
 from audio_text.adapters.repository import PiccoloJobRepository
 from audio_text.domain.job import Failed, JobStatus
-from audio_text.domain.keys import new_key
+from audio_text.domain.object_keys import new_key
 from audio_text.ports import Claim
 from factories import make_chunk, make_job, make_segment
 from services.commands import COMMAND, environ

@@ -13,8 +13,8 @@ import pytest
 from audio_text.adapters.disk_parts import DATA, FORGOTTEN_SECONDS, PARTS_PREFIX, PartsFolder
 from audio_text.adapters.disk_store import UPLOAD_PATH, DiskAudioStore
 from audio_text.adapters.disk_writing import DRAFT_PREFIX
-from audio_text.domain.keys import new_key
 from audio_text.domain.multipart import MultipartUpload
+from audio_text.domain.object_keys import new_key
 from audio_text.errors import DiskFullError, UploadIncompleteError, UploadMismatchError, UploadNotFoundError
 from services.disks import draft_of_another_process
 

@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 
 from audio_text.adapters.disk_store import DRAFT_PREFIX, UPLOAD_PATH, DiskAudioStore
-from audio_text.domain.keys import new_key
+from audio_text.domain.object_keys import new_key
 from audio_text.errors import (
     ConfigurationError,
     DiskFullError,

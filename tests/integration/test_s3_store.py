@@ -20,8 +20,8 @@ from structlog.testing import capture_logs
 from audio_text.adapters.s3_bucket import UNFINISHED_DAYS
 from audio_text.adapters.s3_client import CONFIG, s3_errors
 from audio_text.adapters.s3_store import DOWNLOAD_PREFIX, S3AudioStore, open_s3_store
-from audio_text.domain.keys import new_key
 from audio_text.domain.multipart import MultipartUpload
+from audio_text.domain.object_keys import new_key
 from audio_text.errors import (
     AudioTextError,
     ConfigurationError,

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audio_text.domain.keys import is_key, new_key
 from audio_text.domain.media import extension_of
+from audio_text.domain.object_keys import is_key, new_key
 
 
 @pytest.mark.parametrize("extension", ["mp3", "wav", "m4a", ""])

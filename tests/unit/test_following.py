@@ -43,8 +43,12 @@ async def told(followed: Following) -> tuple[str, JobStatus]:
     return news.job_id, news.update.status
 
 
+async def admitted(_job_id: str) -> None:
+    """Let every follower follow every job."""
+
+
 async def first_news(live: LiveService) -> None:
-    async with following(live, limit=1) as followed:
+    async with following(live, admit=admitted, limit=1) as followed:
         followed.add("any")
         await followed.news()
 
@@ -52,7 +56,7 @@ async def first_news(live: LiveService) -> None:
 async def test_jobs_are_told_as_each_would_be_and_followed_until_they_end() -> None:
     world = World()
     one, other = await world.add(), await world.add()
-    async with following(world.live, limit=2) as followed:
+    async with following(world.live, admit=admitted, limit=2) as followed:
         followed.add(one)
         assert await told(followed) == (one, PENDING)
         followed.add(other)
@@ -68,7 +72,7 @@ async def test_jobs_are_told_as_each_would_be_and_followed_until_they_end() -> N
 async def test_of_a_job_that_is_removed_not_even_what_had_happened_is_given_out() -> None:
     world = World()
     one, other = await world.add(), await world.add()
-    async with following(world.live, limit=2) as followed:
+    async with following(world.live, admit=admitted, limit=2) as followed:
         followed.add(one)
         while followed._news.empty():
             await asyncio.sleep(0)
@@ -81,7 +85,7 @@ async def test_of_a_job_that_is_removed_not_even_what_had_happened_is_given_out(
 async def test_what_waits_for_a_slow_follower_is_one_update_however_much_happens() -> None:
     world = World()
     jobs = [await world.add() for _ in range(20)]
-    async with following(world.live, limit=20) as followed:
+    async with following(world.live, admit=admitted, limit=20) as followed:
         for job_id in jobs:
             followed.add(job_id)
         for _ in range(100):
@@ -93,7 +97,7 @@ async def test_what_waits_for_a_slow_follower_is_one_update_however_much_happens
 async def test_more_jobs_than_the_limit_are_refused_and_one_that_is_followed_is_no_further_one() -> None:
     world = World()
     one, other = await world.add(), await world.add()
-    async with following(world.live, limit=1) as followed:
+    async with following(world.live, admit=admitted, limit=1) as followed:
         followed.add(one)
         followed.add(one)
         with pytest.raises(TooManyJobsError, match="At most 1 "):
@@ -104,7 +108,7 @@ async def test_more_jobs_than_the_limit_are_refused_and_one_that_is_followed_is_
 async def test_a_job_that_does_not_exist_is_gone_and_the_others_go_on() -> None:
     world = World()
     job_id = await world.add()
-    async with following(world.live, limit=2) as followed:
+    async with following(world.live, admit=admitted, limit=2) as followed:
         followed.add("nobody")
         async with asyncio.timeout(10):
             assert await followed.news() == Gone(job_id="nobody")
@@ -115,7 +119,7 @@ async def test_a_job_that_does_not_exist_is_gone_and_the_others_go_on() -> None:
 
 async def test_while_nothing_happens_that_is_said() -> None:
     world = World()
-    async with following(world.live, limit=1, idle_seconds=0.02) as followed:
+    async with following(world.live, admit=admitted, limit=1, idle_seconds=0.02) as followed:
         assert await followed.news() is None
         followed.add(await world.add())
         assert (await told(followed))[1] is PENDING

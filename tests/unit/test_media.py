@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audio_text.domain.keys import is_key, new_key
 from audio_text.domain.media import extension_of, media_type
+from audio_text.domain.object_keys import is_key, new_key
 from audio_text.errors import InvalidRequestError
 
 

@@ -9,7 +9,7 @@ import pytest
 import structlog
 
 from audio_text.domain.job import JobStatus
-from audio_text.domain.keys import new_key
+from audio_text.domain.object_keys import new_key
 from audio_text.errors import EventsUnavailableError
 from audio_text.ports import Resources
 from audio_text.services.reconciliation import LOOK_SECONDS, MOST_ENDS, MOST_WAKE_UPS, PURPOSE, ReconciliationService

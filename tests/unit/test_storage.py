@@ -8,7 +8,7 @@ import pytest
 
 from audio_text.domain.idempotency import IdempotencyKey
 from audio_text.domain.job import JobStatus
-from audio_text.domain.keys import new_key
+from audio_text.domain.object_keys import new_key
 from audio_text.errors import DatabaseUnavailableError, StoreUnavailableError
 from audio_text.ports import Resources
 from audio_text.services.storage import BATCH, EXPIRY, KEYS, SWEEP, StorageService

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 import media
+from audio_text.domain.access import Caller
 from audio_text.domain.job import Job, JobStatus
 from audio_text.errors import (
     DatabaseUnavailableError,
@@ -42,8 +43,10 @@ class World:
         self.uploads = UploadService(store=self.store, settings=settings.upload)
         self.submissions = SubmissionService(resources, probe=FakeProbe(), settings=settings)
 
-    async def upload(self, data: bytes, filename: str = "meeting.wav") -> str:
-        target = await self.uploads.create(filename=filename, content_type="audio/wav", size_bytes=len(data))
+    async def upload(self, data: bytes, filename: str = "meeting.wav", owner: str | None = None) -> str:
+        target = await self.uploads.create(
+            filename=filename, content_type="audio/wav", size_bytes=len(data), owner=owner
+        )
         self.store.upload(target.url, data, "audio/wav")
         return target.url
 
@@ -239,3 +242,18 @@ async def test_too_large_and_empty_files_are_refused_before_they_are_uploaded() 
         await uploads.create(filename="a.mp3", content_type=None, size_bytes=101)
     with pytest.raises(EmptyAudioError):
         await uploads.create(filename="a.mp3", content_type=None, size_bytes=0)
+
+
+async def test_an_upload_of_another_owner_is_a_foreign_url_and_nothing_of_it_is_looked_at() -> None:
+    world = World()
+    ada, bob = Caller(owner="ada"), Caller(owner="bob")
+    url = await world.upload(media.wav(), owner="ada")
+    job = await world.submit(url, caller=ada)
+    assert job.owner == "ada"
+    for caller in (bob, Caller()):
+        with pytest.raises(ForeignUrlError) as foreign:
+            await world.submit(url, caller=caller)
+        with pytest.raises(ForeignUrlError) as unknown:
+            await world.submit("https://elsewhere.test/a.wav", caller=caller)
+        assert foreign.value.detail == unknown.value.detail
+    assert len(world.jobs.jobs) == 1

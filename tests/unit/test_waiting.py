@@ -11,7 +11,7 @@ import media
 from audio_text.domain.events import JobUpdate
 from audio_text.domain.idempotency import IdempotencyKey
 from audio_text.domain.job import Completed, Job, JobStatus
-from audio_text.domain.keys import new_key
+from audio_text.domain.object_keys import new_key
 from audio_text.errors import AudioTextError, EventsUnavailableError, JobNotFoundError, WaitTooLongError
 from audio_text.ports import Claim, Resources
 from audio_text.services.submission import Submission

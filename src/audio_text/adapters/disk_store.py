@@ -14,9 +14,9 @@ from audio_text.adapters.disk_parts import PartsFolder, remove_forgotten
 from audio_text.adapters.disk_writing import DRAFT_PREFIX, DiskWriter, check_size
 from audio_text.adapters.draft_file import in_thread, remove_abandoned
 from audio_text.domain.grants import UploadGrant
-from audio_text.domain.keys import UPLOAD_PREFIX, is_key, key_behind
 from audio_text.domain.media import media_type
 from audio_text.domain.multipart import MultipartUpload, in_words
+from audio_text.domain.object_keys import UPLOAD_PREFIX, is_key, key_behind
 from audio_text.errors import (
     ChecksumMismatchError,
     ForeignUrlError,

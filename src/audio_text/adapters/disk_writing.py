@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 from audio_text.adapters.draft_file import FULL, Digest, DraftFile, check_room, draft_file
-from audio_text.domain.keys import is_key
+from audio_text.domain.object_keys import is_key
 from audio_text.errors import (
     DiskFullError,
     StoreUnavailableError,

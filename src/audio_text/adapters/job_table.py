@@ -13,6 +13,8 @@ from audio_text.ports import Again, Notes
 
 GET = f"SELECT {SELECTED} FROM transcription_job WHERE id = {{}}"  # noqa: S608 -- our own column names
 
+OWNER = "SELECT owner FROM transcription_job WHERE id = {}"
+
 # The tokens travel as JSON for the same reason as the enumeration: an array would be looked up first.
 SEGMENTS = """
 SELECT position AS id, seek, start, "end", text, to_jsonb(tokens) AS tokens,
@@ -128,6 +130,13 @@ class JobTable(Statements):
         if not rows:
             raise JobNotFoundError
         return job_of(rows[0])
+
+    async def owner_of(self, job_id: str) -> str | None:
+        """Whose a job is. Raises JobNotFoundError."""
+        rows = await self._run(OWNER, job_id, repeatable=True)
+        if not rows:
+            raise JobNotFoundError
+        return rows[0]["owner"]
 
     async def segments(self, job_id: str, *, first: int = 0, limit: int | None = None) -> list[Segment]:
         """Stored segments with id >= `first`, in order."""

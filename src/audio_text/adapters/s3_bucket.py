@@ -7,7 +7,7 @@ import structlog
 from botocore.exceptions import ClientError  # pyright: ignore[reportMissingTypeStubs] -- botocore ships none
 
 from audio_text.adapters.s3_client import S3Client, S3Operation, code_of
-from audio_text.domain.keys import UPLOAD_PREFIX
+from audio_text.domain.object_keys import UPLOAD_PREFIX
 
 log = structlog.get_logger(__name__)
 

@@ -16,9 +16,9 @@ from audio_text.adapters.s3_bucket import create_bucket, set_cors_rule, set_life
 from audio_text.adapters.s3_client import S3Body, S3Client, S3Clients, code_of, open_clients, s3_answer, s3_errors
 from audio_text.adapters.s3_parts import address_of, complete, parts_of, upload_answer
 from audio_text.adapters.s3_writing import write_object
-from audio_text.domain.keys import UPLOAD_PREFIX, is_key, key_behind
 from audio_text.domain.media import media_type
 from audio_text.domain.multipart import MAX_PART_BYTES, MultipartUpload
+from audio_text.domain.object_keys import UPLOAD_PREFIX, is_key, key_behind
 from audio_text.errors import (
     ChecksumMismatchError,
     ForeignUrlError,

@@ -8,7 +8,7 @@ from litestar.openapi.spec import Example
 from litestar.params import JSONBody, PathParameter, QueryParameter
 
 from audio_text.api.access import Access
-from audio_text.api.dependencies import GivenServices
+from audio_text.api.dependencies import GivenCaller, GivenServices
 from audio_text.api.dto import MEDIA_TYPE, NAME, UploadAnswer, UploadRequest
 from audio_text.api.problems import documented
 from audio_text.errors import (
@@ -38,14 +38,18 @@ _PRESIGN_ERRORS = documented(
     responses=_PRESIGN_ERRORS,
     tags=["audio"],
 )
-async def presign(data: JSONBody[UploadRequest], services: GivenServices) -> UploadAnswer:
+async def presign(data: JSONBody[UploadRequest], services: GivenServices, caller: GivenCaller) -> UploadAnswer:
     """Get a URL to PUT one file to, bound to the size, type and SHA-256 that are declared here.
 
     The file name's extension decides whether the file is accepted; browsers call an m4a `video/mp4`, and an opus
     nothing at all. What is large, or travels over a bad line, is better sent in parts: POST /audio/uploads.
     """
     target = await services.uploads.create(
-        filename=data.filename, content_type=data.content_type, size_bytes=data.file_size, sha256=data.sha256
+        filename=data.filename,
+        content_type=data.content_type,
+        size_bytes=data.file_size,
+        sha256=data.sha256,
+        owner=caller.owner,
     )
     return UploadAnswer.of(target)
 
@@ -61,6 +65,7 @@ async def presign(data: JSONBody[UploadRequest], services: GivenServices) -> Upl
 async def presign_by_query(
     *,
     services: GivenServices,
+    caller: GivenCaller,
     filename: Annotated[
         str, QueryParameter(description="The file's name.", examples=[Example(value="talk.m4a")], schema_extra=NAME)
     ],
@@ -82,7 +87,8 @@ async def presign_by_query(
     ] = None,
 ) -> UploadAnswer:
     """Do the same as POST /audio/presigned-url, from query parameters."""
-    return await presign.fn(UploadRequest(filename=filename, content_type=content_type, file_size=file_size), services)
+    asked = UploadRequest(filename=filename, content_type=content_type, file_size=file_size)
+    return await presign.fn(asked, services, caller)
 
 
 @put(

@@ -16,7 +16,7 @@ from litestar.openapi.spec import Example
 from litestar.params import QueryParameter
 
 from audio_text.api.access import Access
-from audio_text.api.dependencies import GivenServices, GivenSettings
+from audio_text.api.dependencies import GivenCaller, GivenServices, GivenSettings
 from audio_text.api.dto import checked_job_id
 from audio_text.api.jobs import JobId
 from audio_text.api.messages import ErrorMessage, JobUpdateMessage
@@ -31,7 +31,7 @@ from audio_text.errors import (
     TooManyJobsError,
     TransientError,
 )
-from audio_text.services.following import Gone, following
+from audio_text.services.following import Admit, Gone, following
 from audio_text.services.live import LiveService, LiveUpdate
 from audio_text.settings import EventSettings
 
@@ -138,6 +138,7 @@ async def stream_jobs(
         ),
     ],
     services: GivenServices,
+    caller: GivenCaller,
     settings: GivenSettings,
     last_event_id: _LastEventId = None,
 ) -> EventSource:
@@ -150,7 +151,8 @@ async def stream_jobs(
     if len(jobs) > settings.events.jobs_per_connection:
         raise TooManyJobsError(f"At most {settings.events.jobs_per_connection} jobs can be followed at once.")
     cursors = Cursors.parse(_last_event_id(request, last_event_id), jobs)
-    tell = partial(_tell_jobs, live=services.live, settings=settings.events, cursors=cursors)
+    admit = partial(services.ownership.require_job, caller=caller)
+    tell = partial(_tell_jobs, live=services.live, admit=admit, settings=settings.events, cursors=cursors)
     return _source(request, tell, settings.events)
 
 
@@ -164,8 +166,10 @@ async def _tell_job(outlet: Outlet, *, live: LiveService, settings: EventSetting
                 await outlet.write(_written(update, seen))
 
 
-async def _tell_jobs(outlet: Outlet, *, live: LiveService, settings: EventSettings, cursors: Cursors) -> None:
-    async with following(live, limit=len(cursors), idle_seconds=settings.ping_seconds) as followed:
+async def _tell_jobs(
+    outlet: Outlet, *, live: LiveService, admit: Admit, settings: EventSettings, cursors: Cursors
+) -> None:
+    async with following(live, admit=admit, limit=len(cursors), idle_seconds=settings.ping_seconds) as followed:
         for job_id, cursor in cursors.items():
             followed.add(job_id, after=cursor.event_id)
         while followed.jobs:

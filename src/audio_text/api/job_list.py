@@ -11,7 +11,7 @@ from msgspec import Meta
 from msgspec.structs import replace
 
 from audio_text.api.access import Access
-from audio_text.api.dependencies import GivenServices, GivenSettings
+from audio_text.api.dependencies import GivenCaller, GivenServices, GivenSettings
 from audio_text.api.dto import JobView
 from audio_text.api.paging import LINK, Cursor, Limit, decoded, encoded, link
 from audio_text.api.problems import documented, documented_header
@@ -111,6 +111,7 @@ Order = Annotated[
 async def read_jobs(  # noqa: PLR0913 -- one for each parameter of the query
     *,
     services: GivenServices,
+    caller: GivenCaller,
     settings: GivenSettings,
     status: Statuses = None,
     model: Models = None,
@@ -126,6 +127,7 @@ async def read_jobs(  # noqa: PLR0913 -- one for each parameter of the query
 ) -> Response[list[JobView]]:
     """List the jobs that all filters let through, newest first unless another order is asked for, a page at a time."""
     query = JobQuery(
+        owner=caller.only_owner,
         statuses=tuple(status or ()),
         models=tuple(model or ()),
         languages=tuple(language or ()),

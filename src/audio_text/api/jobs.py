@@ -8,7 +8,7 @@ from litestar.params import JSONBody, PathParameter
 
 from audio_text.api.access import Access
 from audio_text.api.choices import RetryRequest
-from audio_text.api.dependencies import GivenServices, GivenSettings
+from audio_text.api.dependencies import GivenCaller, GivenServices, GivenSettings
 from audio_text.api.dto import AttemptView, EmailAnswer, EmailRequest, JobView, checked_job_id
 from audio_text.api.idempotency import REPLAYED_HEADER, GivenKey
 from audio_text.api.job_requests import NotesRequest, TranscribeRequest
@@ -71,6 +71,7 @@ async def transcribe(
     data: JSONBody[TranscribeRequest],
     *,
     services: GivenServices,
+    caller: GivenCaller,
     settings: GivenSettings,
     idempotency_key: GivenKey = None,
 ) -> Response[JobView]:
@@ -82,6 +83,7 @@ async def transcribe(
     submission = Submission(
         filename=data.filename,
         url=data.url,
+        caller=caller,
         model=data.model or data.mode,
         options=data.options,
         description=data.description,
@@ -97,7 +99,10 @@ async def transcribe(
         job = await services.submission.submit(submission)
     else:
         key = IdempotencyKey(
-            text=idempotency_key, fingerprint=digest_of(data), seconds=settings.job.idempotency_seconds
+            text=idempotency_key,
+            fingerprint=digest_of(data),
+            seconds=settings.job.idempotency_seconds,
+            owner=caller.owner,
         )
         job, is_new = await services.submission.submit_once(submission, key=key)
     headers = {"Location": f"/api/v1/job/status/{job.id}"} | ({} if is_new else {REPLAYED_HEADER: "true"})

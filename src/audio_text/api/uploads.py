@@ -7,7 +7,7 @@ from litestar.openapi.spec import Example
 from litestar.params import JSONBody, PathParameter
 
 from audio_text.api.access import Access
-from audio_text.api.dependencies import GivenServices
+from audio_text.api.dependencies import GivenCaller, GivenServices
 from audio_text.api.problems import documented, documented_header
 from audio_text.api.upload_views import MultipartRequest, PartLinks, PartsRequest, UploadView
 from audio_text.errors import (
@@ -48,7 +48,9 @@ ALWAYS = (UploadNotFoundError, InvalidRequestError, StoreUnavailableError)
         DiskFullError,
     ),
 )
-async def begin_upload(data: JSONBody[MultipartRequest], services: GivenServices) -> Response[UploadView]:
+async def begin_upload(
+    data: JSONBody[MultipartRequest], services: GivenServices, caller: GivenCaller
+) -> Response[UploadView]:
     """Begin to send a large file in parts: in any order, several at a time, over a day, each again if it broke off.
 
     With `sha256`, no file is ever transcribed that has another: completing the upload answers `checksum_mismatch`, or,
@@ -60,6 +62,7 @@ async def begin_upload(data: JSONBody[MultipartRequest], services: GivenServices
         size_bytes=data.file_size,
         sha256=data.sha256,
         part_size=data.part_size,
+        caller=caller,
     )
     return Response(UploadView.of(state), headers={"Location": f"/api/v1{PATH}/{state.id}"})
 
@@ -72,13 +75,15 @@ async def begin_upload(data: JSONBody[MultipartRequest], services: GivenServices
     response_description="A link for each part.",
     responses=documented(*ALWAYS),
 )
-async def sign_parts(upload_id: UploadId, data: JSONBody[PartsRequest], services: GivenServices) -> PartLinks:
+async def sign_parts(
+    *, upload_id: UploadId, data: JSONBody[PartsRequest], services: GivenServices, caller: GivenCaller
+) -> PartLinks:
     """Get a URL for each of these parts, to PUT its raw bytes to.
 
     Part n is the bytes from (n - 1) · `part_size` on; all have that size, but the last has the rest. A part that is
     sent again replaces the first. A link that has expired is asked for again.
     """
-    return PartLinks.of(data.numbers, await services.multipart.sign(upload_id, data.numbers))
+    return PartLinks.of(data.numbers, await services.multipart.sign(upload_id, data.numbers, caller=caller))
 
 
 @get(
@@ -88,9 +93,9 @@ async def sign_parts(upload_id: UploadId, data: JSONBody[PartsRequest], services
     response_description="The upload, with the parts that are there.",
     responses=documented(*ALWAYS),
 )
-async def read_upload(upload_id: UploadId, services: GivenServices) -> UploadView:
+async def read_upload(upload_id: UploadId, services: GivenServices, caller: GivenCaller) -> UploadView:
     """List the parts that are there whole, also those of a client that was broken off: it sends the others."""
-    return UploadView.of(await services.multipart.read(upload_id))
+    return UploadView.of(await services.multipart.read(upload_id, caller=caller))
 
 
 @post(
@@ -101,12 +106,12 @@ async def read_upload(upload_id: UploadId, services: GivenServices) -> UploadVie
     response_description="The upload, complete.",
     responses=documented(*ALWAYS, UploadIncompleteError, ChecksumMismatchError),
 )
-async def complete_upload(upload_id: UploadId, services: GivenServices) -> UploadView:
+async def complete_upload(upload_id: UploadId, services: GivenServices, caller: GivenCaller) -> UploadView:
     """Make the file of its parts, once all are there. Safe to repeat, so that a lost answer is asked for again.
 
     On this machine's disk a declared `sha256` is compared now, which takes a few seconds for 5 GB.
     """
-    return UploadView.of(await services.multipart.complete(upload_id))
+    return UploadView.of(await services.multipart.complete(upload_id, caller=caller))
 
 
 @delete(
@@ -116,9 +121,9 @@ async def complete_upload(upload_id: UploadId, services: GivenServices) -> Uploa
     response_description="Nothing is left of it.",
     responses=documented(*ALWAYS),
 )
-async def abort_upload(upload_id: UploadId, services: GivenServices) -> None:
+async def abort_upload(upload_id: UploadId, services: GivenServices, caller: GivenCaller) -> None:
     """Remove the parts that are there. Safe to repeat; what is complete already stays."""
-    await services.multipart.abort(upload_id)
+    await services.multipart.abort(upload_id, caller=caller)
 
 
 router = Router(

@@ -5,6 +5,7 @@ import time
 from abc import ABC, abstractmethod
 from contextlib import aclosing, suppress
 from enum import Enum
+from functools import partial
 from typing import Annotated, Any
 from uuid import uuid4
 
@@ -16,7 +17,7 @@ from litestar.params import QueryParameter
 from msgspec import UNSET, UnsetType
 
 from audio_text.api.access import Access
-from audio_text.api.dependencies import GivenServices, GivenSettings
+from audio_text.api.dependencies import GivenCaller, GivenServices, GivenSettings
 from audio_text.api.dto import checked_job_id
 from audio_text.api.events import Cursor
 from audio_text.api.jobs import JobId
@@ -34,7 +35,7 @@ from audio_text.api.messages import (
 )
 from audio_text.api.request_log import request_id_of
 from audio_text.errors import AudioTextError, InvalidRequestError, JobNotFoundError, TooManyJobsError, TransientError
-from audio_text.services.following import Following, Gone, following
+from audio_text.services.following import Admit, Following, Gone, following
 from audio_text.services.live import LiveService
 from audio_text.settings import EventSettings
 
@@ -80,10 +81,13 @@ async def follow_job(
 
 
 @websocket("/job/ws", opt={"access": Access.read})
-async def follow_jobs(socket: WebSocket[Any, Any, Any], services: GivenServices, settings: GivenSettings) -> None:
+async def follow_jobs(
+    *, socket: WebSocket[Any, Any, Any], services: GivenServices, caller: GivenCaller, settings: GivenSettings
+) -> None:
     """Tell the same of every job that the client subscribes to, until it leaves."""
     await socket.accept()
-    await _JobsConnection(socket, services.live, settings.events).run()
+    admit = partial(services.ownership.require_job, caller=caller)
+    await _JobsConnection(socket, services.live, settings.events, admit=admit).run()
 
 
 class _Connection(ABC):
@@ -231,13 +235,16 @@ class _JobsConnection(_Connection):
 
     _followed: Following
 
-    def __init__(self, socket: WebSocket[Any, Any, Any], live: LiveService, settings: EventSettings) -> None:
+    def __init__(
+        self, socket: WebSocket[Any, Any, Any], live: LiveService, settings: EventSettings, *, admit: Admit
+    ) -> None:
         super().__init__(socket, live, settings)
+        self._admit = admit
         self._frames_per_window = FRAMES_PER_WINDOW + settings.jobs_per_connection
 
     async def _first_end(self) -> Close:
         limit, pause = self._settings.jobs_per_connection, self._settings.ping_seconds
-        async with following(self._live, limit=limit, idle_seconds=pause) as self._followed:
+        async with following(self._live, admit=self._admit, limit=limit, idle_seconds=pause) as self._followed:
             return await super()._first_end()
 
     async def _tell(self) -> None:

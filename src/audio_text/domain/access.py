@@ -54,6 +54,11 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     limits: KeyLimits = KeyLimits()
     sees_all: bool = False
 
+    @property
+    def only_owner(self) -> str | None:
+        """Whose things a list is to hold; None: everybody's. Who has no name and does not see all, sees nothing."""
+        return None if self.sees_all else self.owner or ""
+
     def sees(self, owner: str | None) -> bool:
         """Whether what belongs to this owner exists for the caller."""
         return self.sees_all or owner == self.owner

@@ -1,7 +1,7 @@
 """Several jobs followed as one: what `LiveService` tells of each, on one line."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Collection
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
 from contextlib import aclosing, asynccontextmanager
 
 import msgspec
@@ -16,14 +16,21 @@ class Gone(msgspec.Struct, frozen=True, kw_only=True):
     job_id: str
 
 
+Admit = Callable[[str], Awaitable[None]]
+"""Asked with a job's id before it is followed. Raises JobNotFoundError for one that does not exist for the follower."""
+
+
 class Following:
     """The jobs that one follower follows; one update waits for it at a time, whatever their number.
 
     A job is followed from `add` until its end was given out, it is gone, or `remove`.
     """
 
-    def __init__(self, live: LiveService, *, group: asyncio.TaskGroup, limit: int, idle_seconds: float | None) -> None:
+    def __init__(
+        self, live: LiveService, *, admit: Admit, group: asyncio.TaskGroup, limit: int, idle_seconds: float | None
+    ) -> None:
         self._live = live
+        self._admit = admit
         self._group = group
         self._limit = limit
         self._idle_seconds = idle_seconds
@@ -76,6 +83,7 @@ class Following:
     async def _pass_on(self, job_id: str, after: str | None) -> None:
         task = asyncio.current_task()
         try:
+            await self._admit(job_id)
             async with aclosing(self._live.follow(job_id, after=after, idle_seconds=self._idle_seconds)) as updates:
                 async for update in updates:
                     if update is not None:
@@ -88,12 +96,15 @@ class Following:
 
 @asynccontextmanager
 async def following(
-    live: LiveService, *, limit: int, idle_seconds: float | None = None
+    live: LiveService, *, admit: Admit, limit: int, idle_seconds: float | None = None
 ) -> AsyncGenerator[Following, None]:
-    """Follow up to `limit` jobs at once, none at first. The body's own errors pass as they are."""
+    """Follow up to `limit` jobs at once that `admit` lets through, none at first.
+
+    The body's own errors pass as they are.
+    """
     failure = None
     async with asyncio.TaskGroup() as group:
-        followed = Following(live, group=group, limit=limit, idle_seconds=idle_seconds)
+        followed = Following(live, admit=admit, group=group, limit=limit, idle_seconds=idle_seconds)
         try:
             yield followed
         except Exception as error:  # noqa: BLE001 -- raised again below: the group would wrap the body's own error

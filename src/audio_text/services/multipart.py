@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 import msgspec
 
-from audio_text.domain.keys import new_key
+from audio_text.domain.access import Caller
 from audio_text.domain.multipart import UNFINISHED_SECONDS, MultipartUpload, check_part_size, usual_part_size
+from audio_text.domain.object_keys import new_key
 from audio_text.errors import UploadMissingError, UploadNotFoundError
 from audio_text.ports import AudioStore, UploadTarget
-from audio_text.services.uploads import UploadService
+from audio_text.services.uploads import UploadService, sees_upload
 from audio_text.settings import UploadSettings
 
 
@@ -25,7 +26,10 @@ class UploadState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MultipartService:
-    """Uploads in parts, from any process: all that they must share is `secret`."""
+    """Uploads in parts, from any process: all that they must share is `secret`.
+
+    To callers of another owner than who began an upload, it does not exist.
+    """
 
     def __init__(self, *, store: AudioStore, settings: UploadSettings, secret: str) -> None:
         self._store = store
@@ -41,13 +45,14 @@ class MultipartService:
         size_bytes: int,
         sha256: str | None = None,
         part_size: int | None = None,
+        caller: Caller,
     ) -> UploadState:
         """Begin an upload. Its name decides whether it is accepted; `sha256` is in hexadecimal.
 
         Raises UnsupportedMediaError, UploadTooLargeError, EmptyAudioError, InvalidRequestError for a part size that no
         store takes, DiskFullError, StoreUnavailableError.
         """
-        key = new_key(self._uploads.check_extension(filename))
+        key = new_key(self._uploads.check_extension(filename), owner=caller.owner)
         self._uploads.check_size(size_bytes)
         part_size = part_size or usual_part_size(size_bytes)
         check_part_size(part_size, size_bytes)
@@ -67,9 +72,9 @@ class MultipartService:
             )
         )
 
-    async def sign(self, upload_id: str, numbers: Sequence[int]) -> list[UploadTarget]:
+    async def sign(self, upload_id: str, numbers: Sequence[int], *, caller: Caller) -> list[UploadTarget]:
         """Links for these parts, in their order. Raises UploadNotFoundError, InvalidRequestError for no such part."""
-        upload = self._upload(upload_id)
+        upload = self._upload(upload_id, caller)
         expires_seconds = min(self._settings.expires_seconds, max(1, upload.expires - int(time.time())))
         targets: list[UploadTarget] = []
         for number in numbers:
@@ -77,32 +82,39 @@ class MultipartService:
             await asyncio.sleep(0)  # a signature takes half a millisecond, in which nobody else is served
         return targets
 
-    async def read(self, upload_id: str) -> UploadState:
+    async def read(self, upload_id: str, *, caller: Caller) -> UploadState:
         """Which parts are there. Raises UploadNotFoundError when it is neither in progress nor complete."""
-        upload = self._upload(upload_id)
+        upload = self._upload(upload_id, caller)
         try:
             return self._state(upload, received=await self._store.received_parts(upload))
         except UploadNotFoundError:
             return await self._completed(upload)
 
-    async def complete(self, upload_id: str) -> UploadState:
+    async def complete(self, upload_id: str, *, caller: Caller) -> UploadState:
         """Make the file of its parts; safe to repeat.
 
         Raises UploadIncompleteError, ChecksumMismatchError where the store itself compares, UploadNotFoundError.
         """
-        upload = self._upload(upload_id)
+        upload = self._upload(upload_id, caller)
         try:
             await self._store.complete_multipart(upload)
         except UploadNotFoundError:
             return await self._completed(upload)
         return self._state(upload, is_complete=True)
 
-    async def abort(self, upload_id: str) -> None:
+    async def abort(self, upload_id: str, *, caller: Caller) -> None:
         """Remove the parts; safe to repeat, and nothing happens to what is complete. Raises UploadNotFoundError."""
-        await self._store.abort_multipart(MultipartUpload.from_token(upload_id, self._secret))
+        await self._store.abort_multipart(self._known(upload_id, caller))
 
-    def _upload(self, upload_id: str) -> MultipartUpload:
+    def _known(self, upload_id: str, caller: Caller) -> MultipartUpload:
+        """Raises UploadNotFoundError for what was never begun, or by another owner."""
         upload = MultipartUpload.from_token(upload_id, self._secret)
+        if not sees_upload(caller, upload.key):
+            raise UploadNotFoundError
+        return upload
+
+    def _upload(self, upload_id: str, caller: Caller) -> MultipartUpload:
+        upload = self._known(upload_id, caller)
         if time.time() >= upload.expires:
             raise UploadNotFoundError
         return upload

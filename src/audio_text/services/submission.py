@@ -12,6 +12,7 @@ from audio_text.domain.job import Job, JobStatus, Priority
 from audio_text.domain.options import Channels
 from audio_text.errors import (
     DatabaseUnavailableError,
+    ForeignUrlError,
     IdempotencyKeyReusedError,
     InvalidRequestError,
     RecordingTooLongError,
@@ -19,7 +20,7 @@ from audio_text.errors import (
 )
 from audio_text.ports import AudioProbe, Resources
 from audio_text.services.choices import chosen_options
-from audio_text.services.uploads import UploadService
+from audio_text.services.uploads import UploadService, sees_upload
 from audio_text.services.waking import wake
 from audio_text.settings import Settings
 
@@ -103,6 +104,8 @@ class SubmissionService:
         options = chosen_options(self._settings.options, submission.options)
         expires_in_seconds = self._expiry(submission.expires_in)
         key = self._store.key_of(submission.url)
+        if not sees_upload(submission.caller, key):
+            raise ForeignUrlError
         self._uploads.check_extension(key)
         stored = await self._store.stat(key)
         self._uploads.check_size(stored.size_bytes)

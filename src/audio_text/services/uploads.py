@@ -7,8 +7,9 @@ from typing import Protocol
 import msgspec
 import structlog
 
-from audio_text.domain.keys import new_key
+from audio_text.domain.access import Caller
 from audio_text.domain.media import BEGINNING_BYTES, extension_of, possible_extensions
+from audio_text.domain.object_keys import belongs_to, new_key
 from audio_text.errors import EmptyAudioError, TransientError, UnsupportedMediaError, UploadTooLargeError
 from audio_text.ports import AudioStore, UploadTarget
 from audio_text.settings import UploadSettings
@@ -25,6 +26,11 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True):
     sha256: str
 
 
+def sees_upload(caller: Caller, key: str) -> bool:
+    """Whether the upload with this key exists for the caller."""
+    return caller.sees_all or belongs_to(key, caller.owner)
+
+
 class _Digest(Protocol):
     def update(self, data: bytes, /) -> None: ...
 
@@ -37,9 +43,17 @@ class UploadService:
         self._settings = settings
 
     async def create(
-        self, *, filename: str, content_type: str | None, size_bytes: int, sha256: str | None = None
+        self,
+        *,
+        filename: str,
+        content_type: str | None,
+        size_bytes: int,
+        sha256: str | None = None,
+        owner: str | None = None,
     ) -> UploadTarget:
         """Make a PUT target for a file. Its name is only a label; its extension decides whether it is accepted.
+
+        Nobody but its owner can submit what is put there.
 
         The content type is what the browser says and is bound, not judged: browsers report `video/mp4` for
         m4a and nothing at all for opus. `sha256` is in hexadecimal.
@@ -49,15 +63,17 @@ class UploadService:
         extension = self.check_extension(filename)
         self.check_size(size_bytes)
         return await self._store.presign_upload(
-            new_key(extension),
+            new_key(extension, owner=owner),
             content_type=content_type or None,
             size_bytes=size_bytes,
             expires_seconds=self._settings.expires_seconds,
             sha256=sha256.lower() if sha256 else None,
         )
 
-    async def receive(self, *, filename: str, content_type: str | None, body: AsyncIterator[bytes]) -> Recording:
-        """Store a recording as it arrives, whole or not at all.
+    async def receive(
+        self, *, filename: str, content_type: str | None, body: AsyncIterator[bytes], owner: str | None = None
+    ) -> Recording:
+        """Store a recording of this owner as it arrives, whole or not at all.
 
         What its name does not tell of its kind, its type or its beginning may. Raises UnsupportedMediaError,
         UploadTooLargeError, EmptyAudioError, StoreUnavailableError; errors of `body` pass through.
@@ -67,7 +83,7 @@ class UploadService:
             raise EmptyAudioError
         extension = self._accepted_extension(filename, content_type, beginning)
         digest = hashlib.sha256()
-        key = new_key(extension)
+        key = new_key(extension, owner=owner)
         pieces = self._measured(beginning, body, digest)
         await self._store.write(key, content_type=content_type or None, body=pieces)
         return Recording(

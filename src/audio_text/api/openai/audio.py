@@ -6,7 +6,7 @@ from litestar import Request, Response, post
 from litestar.openapi.datastructures import ResponseSpec
 
 from audio_text.api.access import Access
-from audio_text.api.dependencies import GivenServices, GivenSettings
+from audio_text.api.dependencies import GivenCaller, GivenServices, GivenSettings
 from audio_text.api.dto import JobView
 from audio_text.api.idempotency import KEY_HEADER, checked_key
 from audio_text.api.openai.deltas import Deltas
@@ -17,6 +17,7 @@ from audio_text.api.openai.replies import Transcription, reply
 from audio_text.api.presence import while_connected
 from audio_text.api.request_log import request_id_of
 from audio_text.bootstrap import ApiServices
+from audio_text.domain.access import Caller
 from audio_text.domain.idempotency import IdempotencyKey, digest_of
 from audio_text.domain.job import Job, JobStatus
 from audio_text.errors import (
@@ -81,14 +82,14 @@ F = TypeVar("F", bound=TranslationForm)
     tags=["openai"],
 )
 async def transcriptions(
-    request: Request[Any, Any, Any], services: GivenServices, settings: GivenSettings
+    *, request: Request[Any, Any, Any], services: GivenServices, caller: GivenCaller, settings: GivenSettings
 ) -> Response[Any]:
     """Send a recording, and wait for its transcript; with `stream`, get the text as it is decoded.
 
     It is a job like any other. When the client closes the connection and does not come back, the job is cancelled.
     `Prefer: respond-async` answers at once with the job, and is the way for long recordings.
     """
-    return await _answer(request, services, settings, kind=TranscriptionForm)
+    return await _answer(request, services, settings, caller=caller, kind=TranscriptionForm)
 
 
 @post(
@@ -101,16 +102,16 @@ async def transcriptions(
     tags=["openai"],
 )
 async def translations(
-    request: Request[Any, Any, Any], services: GivenServices, settings: GivenSettings
+    *, request: Request[Any, Any, Any], services: GivenServices, caller: GivenCaller, settings: GivenSettings
 ) -> Response[Any]:
     """Send a recording, and wait for what is said in it, in English. Otherwise as transcriptions."""
-    return await _answer(request, services, settings, kind=TranslationForm)
+    return await _answer(request, services, settings, caller=caller, kind=TranslationForm)
 
 
 async def _answer(
-    request: Request[Any, Any, Any], services: ApiServices, settings: Settings, *, kind: type[F]
+    request: Request[Any, Any, Any], services: ApiServices, settings: Settings, *, caller: Caller, kind: type[F]
 ) -> Response[Any]:
-    form, ignored, job = await _submitted(request, services, settings, kind=kind)
+    form, ignored, job = await _submitted(request, services, settings, caller=caller, kind=kind)
     response = await _waited(request, services, settings, form=form, job=job)
     response.headers[JOB_HEADER] = job.id
     if ignored:
@@ -119,10 +120,10 @@ async def _answer(
 
 
 async def _submitted(
-    request: Request[Any, Any, Any], services: ApiServices, settings: Settings, *, kind: type[F]
+    request: Request[Any, Any, Any], services: ApiServices, settings: Settings, *, caller: Caller, kind: type[F]
 ) -> tuple[F, list[str], Job]:
     """Take the form and submit its recording; what is stored by then is removed when it leads to no new job."""
-    body, is_new = Form(request, services.uploads), False
+    body, is_new = Form(request, services.uploads, owner=caller.owner), False
     try:
         await body.read()
         form, ignored = understood(body.fields, kind)
@@ -131,6 +132,7 @@ async def _submitted(
         submission = Submission(
             filename=body.recording.filename,
             url=body.recording.url,
+            caller=caller,
             model=settings.model_behind(form.model),
             options=form.options,
             request_id=request_id_of(request.scope),
@@ -138,10 +140,15 @@ async def _submitted(
         )
         # A job that somebody waits for ends with the waiting; one that is only looked up later must be another.
         asked = (submission.model, submission.options, body.recording.sha256, _is_async(request))
-        digest = digest_of(request.headers.get("authorization", ""), *asked)
+        # Where everything is everybody's, different keys still tell clients apart.
+        client = request.headers.get("authorization", "") if caller.owner is None else caller.owner
+        digest = digest_of(client, *asked)
         given = checked_key(request.headers.get(KEY_HEADER))
         key = IdempotencyKey(
-            text=given or f"openai {digest}", fingerprint=digest, seconds=settings.job.idempotency_seconds
+            text=given or f"openai {digest}",
+            fingerprint=digest,
+            seconds=settings.job.idempotency_seconds,
+            owner=caller.owner,
         )
         is_retry = given is not None or _is_retry(request)
         job, is_new = await services.waiting.submit(submission, key=key, is_retry=is_retry)

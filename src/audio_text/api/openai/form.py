@@ -51,12 +51,13 @@ _FOLDERS = re.compile(r".*[/\\]", re.DOTALL)
 class Form:
     """The form of one request: its fields in their order, and the recording once it is stored."""
 
-    def __init__(self, request: Request[Any, Any, Any], uploads: UploadService) -> None:
+    def __init__(self, request: Request[Any, Any, Any], uploads: UploadService, *, owner: str | None) -> None:
         self.fields: list[tuple[str, str]] = []
         self.recording: Recording | None = None
         self._text_bytes = 0
         self._request = request
         self._uploads = uploads
+        self._owner = owner
 
     async def read(self) -> None:
         """Read all of it, once. Raises InvalidRequestError for what is no form, and what storing the file raises.
@@ -80,7 +81,7 @@ class Form:
         if self.recording is not None:
             raise InvalidFieldError("`file` was sent twice: a request is for one recording.", field=FILE)
         self.recording = await self._uploads.receive(
-            filename=_plain(part.filename or ""), content_type=part.content_type, body=content
+            filename=_plain(part.filename or ""), content_type=part.content_type, body=content, owner=self._owner
         )
 
     async def _text(self, name: str, content: AsyncIterator[bytes]) -> str:

@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from audio_text.domain.keys import UPLOAD_PREFIX, is_key, key_behind, new_key
+from audio_text.domain.object_keys import UPLOAD_PREFIX, belongs_to, is_key, key_behind, new_key
 
 
 def test_a_key_is_random_and_keeps_the_extension_only() -> None:
@@ -37,3 +37,25 @@ def test_a_key_is_read_from_its_address_only() -> None:
     assert key_behind(f"http://one/{key}", addresses) == key
     assert key_behind(f"http://three/{key}", addresses) is None
     assert key_behind(f"http://one/{key}/more", addresses) is None
+
+
+def test_a_key_belongs_to_the_owner_it_was_made_for_and_to_no_other() -> None:
+    owners = ["ada", "bob", "", None]
+    for owner in owners:
+        for extension in ("", "mp3"):
+            key = new_key(extension, owner=owner)
+            assert [other for other in owners if belongs_to(key, other)] == [owner]
+
+
+def test_no_two_keys_of_one_owner_have_a_part_in_common_that_tells_whose_they_are() -> None:
+    assert len({new_key("", owner="ada")[-12:] for _ in range(1_000)}) == 1_000
+
+
+def test_whose_a_key_is_cannot_be_changed_in_it() -> None:
+    key, other = new_key("", owner="ada"), new_key("", owner="bob")
+    assert not belongs_to(key[:-12] + other[-12:], "bob")
+
+
+def test_what_is_no_key_is_nobodys() -> None:
+    with pytest.raises(ValueError, match="not a key"):
+        belongs_to("uploads/2b/2b9c.wav", "ada")
