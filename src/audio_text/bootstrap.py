@@ -16,6 +16,7 @@ from audio_text.adapters.job_queue import open_job_queue
 from audio_text.adapters.mailer import SmtpMailer
 from audio_text.adapters.migrations import migrate as run_migrations
 from audio_text.adapters.probe import PyAvProbe
+from audio_text.adapters.rate_limiter import open_rate_limiter
 from audio_text.adapters.repository import PiccoloJobRepository
 from audio_text.adapters.s3_store import open_s3_store
 from audio_text.adapters.waiters import open_waiters
@@ -25,6 +26,7 @@ from audio_text.services.backlog import BacklogService
 from audio_text.services.dead_letters import DeadLetterService
 from audio_text.services.delivery import DeliveryService
 from audio_text.services.lifecycle import LifecycleService
+from audio_text.services.limiting import LimitingService
 from audio_text.services.live import LiveService
 from audio_text.services.multipart import MultipartService
 from audio_text.services.ownership import OwnershipService
@@ -129,6 +131,7 @@ class ApiServices(msgspec.Struct, frozen=True, kw_only=True):
     backlog: BacklogService
     delivery: DeliveryService
     waiting: WaitingService
+    limiting: LimitingService
     dead_letters: DeadLetterService
     resources: Resources
     receiver: UploadReceiver | None
@@ -140,6 +143,7 @@ async def open_api_services(settings: Settings) -> AsyncGenerator[ApiServices, N
     async with (
         open_resources(settings, name="audio-text-api", live=True) as resources,
         _open_waiting(resources, settings) as waiting,
+        open_rate_limiter(settings.redis, settings.secrets.redis_password, client_name="audio-text-api") as limiter,
     ):
         backlog = BacklogService(resources.jobs, refresh_seconds=settings.events.position_seconds)
         yield ApiServices(
@@ -157,6 +161,7 @@ async def open_api_services(settings: Settings) -> AsyncGenerator[ApiServices, N
             ),
             dead_letters=DeadLetterService(resources, settings=settings),
             waiting=waiting,
+            limiting=LimitingService(limiter, settings=settings.limits),
             resources=resources,
             receiver=resources.store if isinstance(resources.store, DiskAudioStore) else None,
         )

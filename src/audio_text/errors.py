@@ -39,6 +39,12 @@
     ├── DeliveryFailedError           nobody took it this time
     ├── JobStateError
     ├── TooManyJobsError              for one live connection
+    ├── LimitReachedError             a caller has used what is allowed
+    │   ├── RateLimitedError
+    │   ├── TooManyConnectionsError
+    │   └── QuotaExceededError
+    │       ├── ConcurrentJobsError
+    │       └── AudioQuotaError
     ├── IdempotencyKeyReusedError     for another request
     ├── ClientGoneError               nobody is there to be answered
     ├── WaitTooLongError              the request ends, its job goes on
@@ -56,6 +62,8 @@
     │   ├── EventsUnavailableError
     │   ├── StoreUnavailableError
     │   │   └── DiskFullError         a disk of ours, not the store's server
+    │   ├── LimitsUnavailableError    who asks cannot be counted
+    │   ├── TierFullError             too many jobs wait
     │   ├── MailUnavailableError
     │   ├── RemoteUnavailableError    somebody else's server
     │   ├── WebhooksDisabledError     no key to make their secrets of
@@ -81,6 +89,8 @@ class AudioTextError(Exception):
     http_status: ClassVar[int] = 500
     request_id: str | None = None
     """Names the request in the logs of the service that refused it: known to its clients."""
+    retry_after_seconds: float | None = None
+    """When to try again, where that may help and can be told."""
 
     def __init__(self, detail: str | None = None) -> None:
         self.detail = detail or inspect.cleandoc(type(self).__doc__ or "")
@@ -363,6 +373,47 @@ class TooManyJobsError(AudioTextError):
     http_status = 400
 
 
+class LimitReachedError(AudioTextError):
+    """You have used what is allowed here: wait, or ask for more."""
+
+    code = "limit_reached"
+    http_status = 429
+
+    def __init__(self, detail: str | None = None, *, retry_after_seconds: float | None = None) -> None:
+        super().__init__(detail)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class RateLimitedError(LimitReachedError):
+    """Too many requests: wait as long as Retry-After says, and send fewer."""
+
+    code = "rate_limited"
+
+
+class TooManyConnectionsError(LimitReachedError):
+    """Too many sockets and streams are open: close some, or follow several jobs over one."""
+
+    code = "too_many_connections"
+
+
+class QuotaExceededError(LimitReachedError):
+    """The quota of this key is used up."""
+
+    code = "quota_exceeded"
+
+
+class ConcurrentJobsError(QuotaExceededError):
+    """This key has as many jobs waiting or running as it may: submit again when some of them are over."""
+
+    code = "concurrent_jobs_exceeded"
+
+
+class AudioQuotaError(QuotaExceededError):
+    """This key has not so much audio left for today: it may have more after midnight, UTC."""
+
+    code = "audio_quota_exceeded"
+
+
 class IdempotencyKeyReusedError(AudioTextError):
     """Something else was submitted under this Idempotency-Key before: send a new key with a new request."""
 
@@ -469,6 +520,22 @@ class DiskFullError(StoreUnavailableError):
 
     code = "disk_full"
     http_status = 507
+
+
+class LimitsUnavailableError(TransientError):
+    """Requests cannot be counted just now, and none is let through uncounted: try again in a few seconds."""
+
+    code = "limits_unavailable"
+
+
+class TierFullError(TransientError):
+    """Too many jobs wait for this kind of model already: submit again later, or with another model."""
+
+    code = "tier_full"
+
+    def __init__(self, detail: str | None = None, *, retry_after_seconds: float | None = None) -> None:
+        super().__init__(detail)
+        self.retry_after_seconds = retry_after_seconds
 
 
 class MailUnavailableError(TransientError):

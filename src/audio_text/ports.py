@@ -19,6 +19,7 @@ from audio_text.domain.multipart import MultipartUpload
 from audio_text.domain.options import TranscriptionOptions
 from audio_text.domain.transcript import AudioFacts, NextWindow, Segment, TranscriptChunk
 from audio_text.domain.urls import WebUrl
+from audio_text.domain.usage import Hit, Rate, Window
 from audio_text.domain.webhooks import WebhookEndpoint
 
 
@@ -602,6 +603,24 @@ class Sender(Protocol):
 
 
 Senders = Mapping[DeliveryKind, Sender]
+
+
+class RateLimiter(Protocol):
+    """Counts requests by who sends them, over all API processes. Raises LimitsUnavailableError within half a second.
+
+    `rates` are distinct, the shortest window first.
+    """
+
+    async def hit(self, who: str, rates: Sequence[Rate]) -> Hit:
+        """Count a request if it is within every rate; one that is not may be counted in shorter windows.
+
+        Of many at once, in any number of processes, exactly as many are within a rate as it says.
+        """
+        ...
+
+    async def look(self, who: str, rates: Sequence[Rate]) -> tuple[Window, ...]:
+        """How each rate stands, in their order. Nothing is counted."""
+        ...
 
 
 class Resources(msgspec.Struct, frozen=True, kw_only=True):

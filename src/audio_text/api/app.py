@@ -31,7 +31,9 @@ from audio_text.api.decoding import JsonRequest, refuse_broken_query
 from audio_text.api.dependencies import PROVIDERS
 from audio_text.api.doors import Doors
 from audio_text.api.idempotency import REPLAYED_HEADER
+from audio_text.api.limits import HEADERS, RateHeaders, count_request, is_limiting
 from audio_text.api.openai import refusals
+from audio_text.api.refused_sockets import RefusedSockets, remember_refusal
 from audio_text.api.request_log import HEADER, RequestLog
 from audio_text.bootstrap import ApiServices, open_api_services
 from audio_text.services.dependencies import dependencies, watching
@@ -39,6 +41,9 @@ from audio_text.settings import Settings, StoreKind
 
 LARGEST_BODY_BYTES = 65_536
 """JSON bodies hold names, options and two prompts; uploads have a limit of their own."""
+
+EXPOSED = ("ETag", REPLAYED_HEADER, "Link", "Location", "Retry-After", "Transcript-Status", HEADER)
+"""Headers of answers that a browser shows to pages of other origins."""
 
 OpenServices = Callable[[Settings], AbstractAsyncContextManager[ApiServices]]
 
@@ -58,13 +63,15 @@ def create_app(settings: Settings, *, open_services: OpenServices = open_api_ser
     routes = partial(_routes, settings)
     app = Litestar(
         [*routes(), *(docs.routes(routes, version("audio-text")) if settings.api.docs else [])],
+        after_exception=[remember_refusal],
         before_request=_before_request,
         cors_config=CORSConfig(
             allow_origins=list(settings.api.cors_origins),
-            expose_headers=["ETag", REPLAYED_HEADER, "Link", "Location", "Retry-After", "Transcript-Status", HEADER],
+            expose_headers=[*EXPOSED, *HEADERS],
         ),
         dependencies=PROVIDERS,
         exception_handlers={Exception: _render},
+        guards=[count_request] if is_limiting(settings) else [],
         lifespan=[lifespan],
         logging_config=None,
         openapi_config=None,
@@ -72,6 +79,9 @@ def create_app(settings: Settings, *, open_services: OpenServices = open_api_ser
         request_max_body_size=LARGEST_BODY_BYTES,
         state=State({"settings": settings, "closing": asyncio.Event()}),
     )
+    app.asgi_handler = RefusedSockets(app.asgi_handler)
+    if is_limiting(settings):
+        app.asgi_handler = RateHeaders(app.asgi_handler)
     doors = Doors(app.asgi_handler, settings, pages=docs.PATHS, render=_render)
     app.asgi_handler = RequestLog(doors, trusted_proxies=settings.access.trusted_proxies)
     return app

@@ -1,5 +1,6 @@
 """Every error that leaves the API, in one shape: application/problem+json (RFC 9457)."""
 
+import math
 import re
 from http import HTTPStatus
 from typing import Any, cast
@@ -52,13 +53,13 @@ def judged(request: Request[Any, Any, Any], error: Exception) -> Verdict:
     match error:
         case AudioTextError(http_status=status, code=code, detail=detail) if status < HTTPStatus.INTERNAL_SERVER_ERROR:
             # RFC 9110, 15.5.2: a 401 says how to do better.
-            headers = {"WWW-Authenticate": "Bearer"} if status == HTTPStatus.UNAUTHORIZED else {}
+            headers = {"WWW-Authenticate": "Bearer"} if status == HTTPStatus.UNAUTHORIZED else _retry_after(error)
             return Verdict(status=status, code=code, detail=detail, headers=headers)
         case WaitTooLongError(http_status=status, code=code, detail=detail):
             return Verdict(status=status, code=code, detail=detail)
         case TransientError(http_status=status, code=code, detail=detail):
             log.warning("request_refused", code=code, reason=detail, cause=repr(error.__cause__))
-            headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
+            headers = _retry_after(error) or {"Retry-After": str(RETRY_AFTER_SECONDS)}
             return Verdict(status=status, code=code, detail=detail, headers=headers)
         case HTTPException(status_code=status) if status < HTTPStatus.INTERNAL_SERVER_ERROR:
             errors = _field_problems(error)
@@ -118,6 +119,11 @@ def _problem(verdict: Verdict, *, instance: str, request_id: str) -> Problem:
 def _example(kind: type[AudioTextError]) -> object:
     verdict = Verdict(status=int(kind.http_status), code=kind.code, detail=kind().detail)
     return msgspec.to_builtins(_problem(verdict, instance="/api/v1/job/transcribe", request_id="b1946ac9"))
+
+
+def _retry_after(error: AudioTextError) -> dict[str, str]:
+    seconds = error.retry_after_seconds
+    return {} if seconds is None else {"Retry-After": str(max(1, math.ceil(seconds)))}
 
 
 def _code(status: int) -> str:

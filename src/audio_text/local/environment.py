@@ -68,6 +68,8 @@ def _local_choices(state: State, loaded: LoadedSettings) -> dict[str, str]:
         "store.kind": ("AUDIO_TEXT_STORE_KIND", "disk"),
         "disk.folder": ("AUDIO_TEXT_DISK_FOLDER", str(state.folder / "audio")),
         "log.format": ("AUDIO_TEXT_LOG_FORMAT", "console"),
+        "limits.requests_per_minute": ("AUDIO_TEXT_LIMITS_REQUESTS_PER_MINUTE", "0"),
+        "limits.requests_per_hour": ("AUDIO_TEXT_LIMITS_REQUESTS_PER_HOUR", "0"),
     }
     return {variable: value for key, (variable, value) in choices.items() if not _is_chosen(loaded, key)}
 

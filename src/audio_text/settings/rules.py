@@ -29,7 +29,7 @@ class Role(StrEnum):
 
 _SHARED = frozenset({"job", "tiers", "models", "store", "disk", "s3", "database", "redis", "events", "webhooks", "log"})
 SECTIONS: Mapping[Role, frozenset[str]] = {
-    Role.api: _SHARED | {"api", "access", "upload", "remote", "options", "engine", "mail", "openai"},
+    Role.api: _SHARED | {"api", "access", "limits", "upload", "remote", "options", "engine", "mail", "openai"},
     Role.worker: _SHARED | {"engine", "remote", "upload", "worker"},
     Role.operator: _SHARED,
     Role.migrate: frozenset({"database", "log"}),

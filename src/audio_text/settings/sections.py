@@ -8,10 +8,12 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from audio_text.domain.access import KeyLimits
 from audio_text.domain.addresses import Network
 from audio_text.domain.job import Retention
 from audio_text.domain.options import TranscriptionOptions
 from audio_text.domain.tiers import FALLBACK_TIER, RetryPolicy
+from audio_text.domain.usage import Allowance
 from audio_text.errors import UnknownModelError
 
 Positive = Annotated[int, Meta(ge=1)]
@@ -66,6 +68,29 @@ class AccessSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=T
     edge_header: Annotated[str, Meta(pattern=r"^[A-Za-z0-9-]+\Z", description="the name of a header")]
     security_headers: bool
     hsts_seconds: Annotated[int, Meta(ge=0, le=MOST_SECONDS)]
+
+
+class LimitSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What each key, or each address without one, may use; 0: any number. What a key says of itself counts first."""
+
+    requests_per_minute: Annotated[int, Meta(ge=0, le=100_000)]
+    requests_per_hour: Annotated[int, Meta(ge=0, le=100_000)]
+    concurrent_jobs: Annotated[int, Meta(ge=0)]
+    audio_seconds_per_day: Annotated[int, Meta(ge=0)]
+    fail_open: bool
+
+    def allowance(self, of_key: KeyLimits) -> Allowance:
+        """Give what a caller may use."""
+        return Allowance(
+            requests_per_minute=_first(of_key.requests_per_minute, self.requests_per_minute),
+            requests_per_hour=_first(of_key.requests_per_hour, self.requests_per_hour),
+            concurrent_jobs=_first(of_key.concurrent_jobs, self.concurrent_jobs),
+            audio_seconds_per_day=_first(of_key.audio_seconds_per_day, self.audio_seconds_per_day),
+        )
+
+
+def _first(of_key: int | None, of_all: int) -> int | None:
+    return (of_all if of_key is None else of_key) or None
 
 
 class UploadSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -274,6 +299,7 @@ class Settings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     api: ApiSettings
     access: AccessSettings
+    limits: LimitSettings
     upload: UploadSettings
     remote: RemoteSettings
     job: JobSettings

@@ -1,0 +1,173 @@
+"""Limits at the door: what is counted and what is not, what answers say, and that two processes count as one."""
+
+import asyncio
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from msgspec import toml
+from msgspec.structs import replace
+from structlog.testing import capture_logs
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
+
+import media
+from audio_text.settings import Settings
+from factories import SETTINGS_FILE, make_settings
+from services.api import ApiProcess, api_process, running
+from services.redis import RedisServer
+
+ANSWER_NAMES = ["ratelimit-limit", "ratelimit-remaining", "ratelimit-reset", "ratelimit-policy"]
+
+
+def limited(settings: Settings, *, trusted: tuple[str, ...] = ("127.0.0.0/8",), **limits: Any) -> Settings:
+    """Settings with these limits; a test's client is who it says in X-Forwarded-For."""
+    return replace(
+        settings,
+        limits=replace(settings.limits, **limits),
+        access=replace(settings.access, trusted_proxies=trusted),
+    )
+
+
+def caller(number: int) -> dict[str, str]:
+    return {"X-Forwarded-For": f"198.51.100.{number}"}
+
+
+def told(answer: httpx.Response) -> list[str | None]:
+    return [answer.headers.get(name) for name in ANSWER_NAMES]
+
+
+async def test_answers_tell_what_is_left_and_a_refusal_when_to_come_back(shared_api_settings: Settings) -> None:
+    settings = limited(shared_api_settings, requests_per_minute=2, requests_per_hour=1_000)
+    async with running(settings) as api:
+        answers = [await api.client.get("/api/v1/job/read", headers=caller(1)) for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [200, 200, 429]
+    limits, remaining, reset, policy = zip(*map(told, answers), strict=True)
+    assert set(limits) == {"2"}
+    assert remaining == ("1", "0", "0")
+    assert all(0 < int(seconds or 0) <= 60 for seconds in reset)
+    assert set(policy) == {"2;w=60, 1000;w=3600"}
+    problem = answers[-1].json()
+    assert (problem["code"], problem["status"]) == ("rate_limited", 429)
+    assert answers[-1].headers["Retry-After"] == reset[-1]
+
+
+async def test_openai_clients_are_refused_in_their_own_words(shared_api_settings: Settings) -> None:
+    async with running(limited(shared_api_settings, requests_per_minute=1)) as api:
+        answers = [await api.client.get("/v1/models", headers=caller(2)) for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [200, 429]
+    assert answers[-1].json()["error"]["code"] == "rate_limited"
+    assert answers[-1].headers["x-should-retry"] == "true"
+    assert int(answers[-1].headers["Retry-After"]) > 0
+
+
+async def test_health_and_options_and_uploads_by_link_and_unknown_addresses_do_not_count(
+    shared_api_settings: Settings,
+) -> None:
+    data = media.wav(1.0)
+    async with running(limited(shared_api_settings, requests_per_minute=2)) as api:
+        client = api.client
+        client.headers.update(caller(3))
+        target = (
+            await client.post("/api/v1/audio/presigned-url", json={"filename": "a.wav", "file_size": len(data)})
+        ).json()
+        uncounted = [
+            await client.put(target["url"], content=data, headers=target["headers"]),
+            await client.get("/health/live"),
+            await client.get("/health/ready"),
+            await client.get("/"),
+            await client.options("/api/v1/job/read"),
+            await client.get("/nowhere"),
+        ]
+        assert [answer.status_code for answer in uncounted] == [200, 200, 200, 200, 204, 404]
+        assert all(told(answer) == [None] * 4 for answer in uncounted)
+        assert told(await client.get("/api/v1/job/read"))[:2] == ["2", "0"]
+
+
+async def test_without_limits_in_open_mode_nobody_asks_redis(
+    shared_api_settings: Settings, redis_server: RedisServer
+) -> None:
+    with redis_server.frozen():
+        async with running(limited(shared_api_settings, requests_per_minute=0, requests_per_hour=0)) as api:
+            answer = await api.client.get("/api/v1/job/read")
+    assert answer.status_code == 200
+    assert told(answer) == [None] * 4
+
+
+async def test_while_redis_is_away_requests_pass_and_the_log_says_so_once(
+    shared_api_settings: Settings, redis_server: RedisServer
+) -> None:
+    async with running(limited(shared_api_settings, requests_per_minute=1)) as api:
+        with redis_server.frozen(), capture_logs() as logs:
+            answers = [await api.client.get("/api/v1/job/read", headers=caller(4)) for _ in range(5)]
+    assert [answer.status_code for answer in answers] == [200] * 5
+    assert [line["event"] for line in logs].count("limits_do_not_work") == 1
+
+
+async def test_while_redis_is_away_requests_are_refused_where_the_settings_say_so(
+    shared_api_settings: Settings, redis_server: RedisServer
+) -> None:
+    async with running(limited(shared_api_settings, requests_per_minute=9, fail_open=False)) as api:
+        with redis_server.frozen():
+            answer = await api.client.get("/api/v1/job/read", headers=caller(5))
+            alive = await api.client.get("/health/live")
+    assert (answer.status_code, answer.json()["code"]) == (503, "limits_unavailable")
+    assert int(answer.headers["Retry-After"]) > 0
+    assert alive.status_code == 200
+
+
+async def test_two_processes_let_pass_as_many_as_one(shared_api_settings: Settings, tmp_path: Path) -> None:
+    settings = limited(shared_api_settings, requests_per_minute=60, requests_per_hour=1_000)
+    with api_process(settings, tmp_path, wait=False) as one, api_process(settings, tmp_path) as other:
+        await _until_up(one)
+        statuses = await _at_once([one, other], count=150, number=6)
+        assert statuses == {200: 60, 429: 90}
+        answers = await _at_once([one, other], count=20, number=7)
+        assert answers == {200: 20}
+
+
+async def test_the_opening_of_a_socket_counts_and_is_refused_with_the_reason(
+    shared_api_settings: Settings, tmp_path: Path
+) -> None:
+    with api_process(limited(shared_api_settings, requests_per_minute=1), tmp_path) as api:
+        address = f"ws://{api.address}/api/v1/job/ws"
+        async with connect(address, additional_headers=caller(8), proxy=None) as socket:
+            assert "connected" in str(await socket.recv())
+            for _ in range(5):
+                await socket.send('{"type": "ping"}')
+                assert "pong" in str(await socket.recv())
+        with pytest.raises(InvalidStatus) as refusal:
+            await connect(address, additional_headers=caller(8), proxy=None)
+    answer = refusal.value.response
+    assert (answer.status_code, answer.headers["content-type"]) == (429, "application/problem+json")
+    assert b"rate_limited" in (answer.body or b"")
+    assert int(answer.headers["retry-after"]) > 0
+    assert answer.headers["ratelimit-remaining"] == "0"
+
+
+def test_the_defaults_are_sixty_a_minute_and_a_thousand_an_hour() -> None:
+    limits = toml.decode(SETTINGS_FILE.read_bytes())["limits"]
+    assert (limits["requests_per_minute"], limits["requests_per_hour"], limits["fail_open"]) == (60, 1_000, True)
+    assert make_settings({"limits.requests_per_minute": 60}).limits.requests_per_minute == 60
+
+
+async def _at_once(processes: list[ApiProcess], *, count: int, number: int) -> dict[int, int]:
+    """Ask all of them in turn, all at once; how many answers of each status came."""
+    limits = httpx.Limits(max_connections=40)
+    async with httpx.AsyncClient(headers=caller(number), limits=limits, timeout=60) as client:
+        urls = [f"http://{processes[turn % len(processes)].address}/api/v1/job/read" for turn in range(count)]
+        answers = await asyncio.gather(*(client.get(url) for url in urls))
+    return dict(Counter(answer.status_code for answer in answers))
+
+
+async def _until_up(api: ApiProcess) -> None:
+    async with httpx.AsyncClient() as client:
+        while True:
+            try:
+                await client.get(f"http://{api.address}/health/live")
+            except httpx.HTTPError:
+                await asyncio.sleep(0.05)
+            else:
+                return
