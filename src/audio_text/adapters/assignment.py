@@ -30,6 +30,11 @@ class Assignment(NamedTuple):
         return min(self.position, max(self.options.clip_start_seconds, block_start))
 
     @property
+    def passed_samples(self) -> int:
+        """How much of the clip lies before `begin`."""
+        return round((self.begin - self.options.clip_start_seconds) * SAMPLE_RATE)
+
+    @property
     def heard_samples(self) -> int:
         """How much of what is read is not to be heard: with the window known, the block is heard as a whole."""
         if self.resume and self.resume.next_window:

@@ -120,23 +120,26 @@ class SoundTrack:
         """How many channels it has, as its beginning says."""
         return self._stream.layout.nb_channels
 
-    def samples(self, begin: float = 0.0) -> Iterator[Samples]:
+    def samples(self, begin: float = 0.0, *, skip: int = 0) -> Iterator[Samples]:
         """The track from `begin` seconds on, about a second at a time; a later begin is met to one sample.
+
+        Of that, the first `skip` samples are left out, which are decoded all the same: what comes after them is, bit
+        for bit, what it is without. Decoders and resamplers remember too much to be set down anywhere else.
 
         Raises InvalidAudioError when next to nothing can be decoded, EmptyAudioError when there is nothing to decode.
         """
-        return (piece[0] for piece in self._converted(AudioLayout("mono"), begin))
+        return (piece[0] for piece in self._converted(AudioLayout("mono"), begin, skip))
 
-    def channels(self, begin: float = 0.0) -> Iterator[Samples]:
+    def channels(self, begin: float = 0.0, *, skip: int = 0) -> Iterator[Samples]:
         """As `samples`, but each channel by itself: as many rows as there are channels."""
-        return self._converted(self._stream.layout, begin)
+        return self._converted(self._stream.layout, begin, skip)
 
-    def _converted(self, layout: AudioLayout, begin: float) -> Iterator[Samples]:
+    def _converted(self, layout: AudioLayout, begin: float, skip: int) -> Iterator[Samples]:
         converter = _Converter(layout)
         superfluous: int | None = None
         for position, sound in _sounds(self._packets(), begin):
             if superfluous is None:
-                superfluous = round((begin - position) * SAMPLE_RATE)
+                superfluous = round((begin - position) * SAMPLE_RATE) + skip
             for piece in converter.feed(sound):
                 yield piece[:, superfluous:]
                 superfluous = max(0, superfluous - piece.shape[1])

@@ -6,7 +6,7 @@ from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import copy_context
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 import numpy as np
 import structlog
@@ -148,7 +148,7 @@ class WhisperEngine:
         require_language(whisper, assignment.model, assignment.options.language)
         if assignment.options.channels is Channels.separate:
             return self._by_channel(whisper, track, assignment=assignment, check=check)
-        samples = _clipped(track.samples(assignment.begin), assignment, check)
+        samples = _clipped(track.samples, assignment, check)
         return self._by_block(whisper, track, assignment=assignment, samples=samples)
 
     def _by_channel(
@@ -162,14 +162,14 @@ class WhisperEngine:
             channel: assignment._replace(resume=resume and resume.channels.get(channel, resume)) for channel in wanted
         }
         first = min(parts.values(), key=lambda part: part.begin)
-        split = ChannelSplit(_clipped(track.channels(first.begin), first, check), parts)
+        split = ChannelSplit(_clipped(track.channels, first, check), parts)
         return ChannelTranscription(
             {
                 channel: self._by_block(
                     whisper,
                     track,
                     assignment=part,
-                    samples=split.samples(channel, skip=round((part.begin - first.begin) * SAMPLE_RATE)),
+                    samples=split.samples(channel, skip=part.passed_samples - first.passed_samples),
                 )
                 for channel, part in parts.items()
             },
@@ -225,16 +225,22 @@ NOBODY = cast("VendorInfo", _Nobody())
 
 def _heard_apart(assignment: Assignment, check: Callable[[], None]) -> Sequence[int]:
     with open_sound_track(assignment.audio) as track:
-        begin = assignment.begin
-        return distinct_channels(_clipped(track.channels(begin), assignment, check), count=track.channel_count)
+        return distinct_channels(_clipped(track.channels, assignment, check), count=track.channel_count)
 
 
-def _clipped(samples: Iterator[Samples], assignment: Assignment, check: Callable[[], None]) -> Iterator[Samples]:
-    """The samples of the clip, as long as `check` lets them pass."""
-    begin, end = assignment.begin, assignment.options.clip_end_seconds
-    left = None if end is None else max(0, round((end - begin) * SAMPLE_RATE))
+class _Reader(Protocol):
+    """SoundTrack.samples or SoundTrack.channels."""
+
+    def __call__(self, begin: float, *, skip: int) -> Iterator[Samples]: ...
+
+
+def _clipped(read: _Reader, assignment: Assignment, check: Callable[[], None]) -> Iterator[Samples]:
+    """The samples that are left of the clip, as long as `check` lets them pass."""
+    begin, end = assignment.options.clip_start_seconds, assignment.options.clip_end_seconds
+    passed = assignment.passed_samples
+    left = None if end is None else max(0, round((end - begin) * SAMPLE_RATE) - passed)
     is_empty = True
-    for piece in samples:
+    for piece in read(begin, skip=passed):
         check()
         wanted = piece[..., :left]
         is_empty = is_empty and wanted.size == 0
