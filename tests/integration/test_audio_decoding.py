@@ -20,7 +20,7 @@ from audio_text.errors import (
     TransientError,
 )
 from media import RECIPES, Recipe, fragmented, noise, text, video_without_sound, wav
-from recordings import joined, path_of, samples_of, silence, write
+from recordings import joined, path_of, samples_of, silence, write, write_channels
 
 RECIPES_BY_NAME = {
     **{name: recipe._replace(video=None) for name, recipe in RECIPES.items()},
@@ -38,9 +38,9 @@ RECIPES_BY_NAME = {
 }
 
 
-def heard(path: Path, begin: float = 0.0) -> Samples:
+def heard(path: Path, begin: float = 0.0, *, skip: int = 0) -> Samples:
     with open_sound_track(path) as track:
-        return joined(track.samples(begin))
+        return joined(track.samples(begin, skip=skip))
 
 
 def as_faster_whisper_hears(path: Path) -> Samples:
@@ -68,6 +68,20 @@ def test_a_later_begin_is_met_to_one_sample(encoded: Path, begin: float) -> None
     window = slice(8, 2 * SAMPLE_RATE)
     shifts = {shift: rms(rest[window], np.roll(expected, shift)[window]) for shift in range(-4, 5)}
     assert abs(min(shifts, key=lambda shift: shifts[shift])) <= 1
+
+
+@pytest.mark.parametrize(("begin", "skip"), [(0.0, 300_000), (9.77, 100_001)])
+def test_what_comes_after_a_skip_is_what_it_is_without(encoded: Path, begin: float, skip: int) -> None:
+    assert np.array_equal(heard(encoded, begin, skip=skip), heard(encoded, begin)[skip:])
+
+
+def test_each_channel_is_exact_after_a_skip_too(tmp_path: Path) -> None:
+    path = write_channels(tmp_path / "call.ogg", samples_of("memo_35s"), samples_of("one_a"))
+    with open_sound_track(path) as track:
+        whole = np.concatenate(list(track.channels()), axis=1)
+    with open_sound_track(path) as track:
+        rest = np.concatenate(list(track.channels(skip=100_001)), axis=1)
+    assert np.array_equal(rest, whole[:, 100_001:])
 
 
 def rms(left: Samples, right: Samples) -> float:

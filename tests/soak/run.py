@@ -83,7 +83,9 @@ async def _twins(system: System, http: httpx.AsyncClient, paths: Sequence[Path])
         story = await Client(http, system.api_urls, behaviour="poll", chance=random.Random(0)).run(path)
         job = await system.resources.jobs.get(story.job_id)
         assert job.status.value == "completed", job
-        return job.id, Twin(path.name, job.result_text or "", await system.resources.jobs.segments(job.id))
+        segments = await system.resources.jobs.segments(job.id)
+        assert not any(segment.temperature for segment in segments), f"{path.name}: sampled, so it has no twin"
+        return job.id, Twin(path.name, job.result_text or "", segments)
 
     return dict(await asyncio.gather(*map(one, paths)))
 

@@ -107,9 +107,13 @@ async def judge(
 
 def differences(ending: Ending, twin: Twin) -> list[str]:
     """What a completed job says that its twin does not: text, and of each segment its times, text and tokens."""
-    if ending.job.result_text == twin.text and _said(ending.segments) == _said(twin.segments):
+    theirs = [*map(_said, twin.segments)]
+    ours = [*map(_said, ending.segments)]
+    if ending.job.result_text == twin.text and ours == theirs:
         return []
-    return [f"differs from its twin, interrupted at {ending.cuts}"]
+    place = next((place for place, (one, other) in enumerate(zip(ours, theirs, strict=False)) if one != other), -1)
+    first = f"first {ours[place]}, not {theirs[place]}" if place >= 0 else f"{len(ours)} segments, not {len(theirs)}"
+    return [f"differs from its twin {twin.filename}, interrupted at {ending.cuts}: {first}"]
 
 
 async def _endings(system: System, before: set[str]) -> list[Ending]:
@@ -210,8 +214,8 @@ def _takeovers(endings: Sequence[Ending], injected: Sequence[Injected]) -> list[
     return found
 
 
-def _said(segments: Sequence[Segment]) -> list[tuple[float, float, str, tuple[int, ...]]]:
-    return [(segment.start, segment.end, segment.text, segment.tokens) for segment in segments]
+def _said(segment: Segment) -> tuple[float, float, str, tuple[int, ...]]:
+    return segment.start, segment.end, segment.text, segment.tokens
 
 
 def table(verdict: Verdict, injected: Sequence[Injected], *, seed: int, seconds: float) -> str:
