@@ -1,26 +1,33 @@
-"""Decoding with PyAV: any accepted container to 16 kHz, mixed or by channel, a second at a time, never all of it."""
+"""Sound tracks as the engine hears them: a confined child process decodes each recording (ADR 0014)."""
 
-import errno
 import os
+import signal
+import socket
+import subprocess
+import sys
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Self
 
-import av
 import numpy as np
-from av.audio.fifo import AudioFifo
-from av.audio.frame import AudioFrame
-from av.audio.layout import AudioLayout
-from av.audio.resampler import AudioResampler
-from av.audio.stream import AudioStream
-from av.container import InputContainer
-from av.error import FFmpegError
-from av.packet import Packet
+import structlog
 from numpy.typing import NDArray
 
-from audio_text.domain.media import DEMUXER_OPTIONS
+from audio_text.adapters.decoder_protocol import (
+    LENGTH,
+    Failed,
+    Fault,
+    FromChild,
+    Hear,
+    Opened,
+    Piece,
+    body_length,
+    decode_from_child,
+    frame,
+)
 from audio_text.errors import (
+    AudioTextError,
     EmptyAudioError,
     EngineMemoryError,
     InvalidAudioError,
@@ -28,97 +35,69 @@ from audio_text.errors import (
     TransientError,
 )
 
+log = structlog.get_logger(__name__)
+
 Samples = NDArray[np.int16]
 """One after the other; of several channels, a row for each."""
 
 SAMPLE_RATE = 16_000
 """What Whisper hears."""
 
-GROUP_SECONDS = 1
-"""Sound that is resampled at once: enough for speed, little enough to stop soon."""
-
-LEARNING_SECONDS = 1.0
-"""Start of a track that is always decoded, to learn whether its packets last as long as they say."""
-
-PRIMING_SECONDS = 0.25
-"""Where encoders hide their delay: the first packets may give fewer samples than they say."""
-
-WARM_UP_SECONDS = 3.0
-"""Decoded before a later start and dropped: MP3 needs the last 0.3 s, Opus 0.08 s, Vorbis a packet."""
-
-SETTLING_SECONDS = 0.05
-"""Resampled before a later start and dropped: the filter reaches back a few milliseconds."""
-
-LONGEST_GAP_SECONDS = 10.0
-"""Most silence put in the place of one undecodable packet; a damaged file may claim hours."""
-
-EQUAL_SECONDS = 1e-6
-"""Lengths that differ by less are the same: a tenth of the shortest sample period."""
-
-MOST_DAMAGED_TO_DECODED = 9
-"""Packets that fail for each that is decoded; in mere noise, too, FFmpeg finds what looks like a frame of MP3."""
-
-UNTIMED_CONTAINERS = frozenset({"aac"})
-"""Raw streams: what FFmpeg says of their length is a guess from the bit rate of the first second."""
-
 SILENT_PEAK = 4
 """Samples that never go beyond it are silence that went through a codec: 78 dB below the loudest there can be."""
 
-AV_SECOND = 1_000_000
-"""FFmpeg's AV_TIME_BASE: the unit of a container's duration."""
+CHILD_MODULE = "audio_text.adapters.decoder_child"
+
+PATIENCE_SECONDS = 120.0
+"""Wall time between two signs of life of a child; what keeps it busy for 10 s of CPU ends it before."""
+
+LAST_BREATH_SECONDS = 5.0
+"""How long a child whose socket closed may take to be gone."""
+
+OUR_KILLS = frozenset({-signal.SIGKILL, -signal.SIGTERM})
+"""What ends a child from outside, the kernel that is out of memory among it: not the recording's fault."""
 
 
 @contextmanager
 def open_sound_track(path: Path) -> Generator["SoundTrack"]:
-    """Open the first sound track of a file.
+    """Open the first sound track of a file, in a child process that ends with this context.
 
-    Raises EmptyAudioError, NoSoundTrackError, InvalidAudioError; TransientError when the disk fails,
-    EngineMemoryError.
-    Whatever PyAV raises while the track is read in this context becomes one of these, too.
+    Raises EmptyAudioError, NoSoundTrackError, InvalidAudioError; TransientError when the disk fails or there is no
+    child to be had, EngineMemoryError.
     """
     try:
         with path.open("rb") as file:
             if os.fstat(file.fileno()).st_size == 0:
                 raise EmptyAudioError
-            with av.open(file, "r", options=dict(DEMUXER_OPTIONS), metadata_errors="ignore") as media:
-                if not media.streams.audio:
-                    raise NoSoundTrackError
-                yield SoundTrack(media, file)
-    except FFmpegError as error:
-        # also its ENOMEM: damaged headers ask for absurd amounts
-        raise InvalidAudioError from error
+            with _Child(file) as child:
+                yield SoundTrack(child, file_bytes=os.fstat(file.fileno()).st_size)
     except MemoryError as error:
         raise EngineMemoryError from error
     except OSError as error:
-        if error.errno == errno.EINVAL:
-            # a damaged index, which made FFmpeg seek to before the beginning
-            raise InvalidAudioError from error
         raise TransientError(f"The recording could not be read: {error.strerror or error}.") from error
 
 
 class SoundTrack:
     """A sound track that can be heard once, sample for sample as faster_whisper.decode_audio hears it."""
 
-    def __init__(self, media: InputContainer, file: IO[bytes]) -> None:
-        self._media = media
-        self._stream: AudioStream = media.streams.audio[0]
-        self._file = file
-        self._file_bytes = os.fstat(file.fileno()).st_size
+    def __init__(self, child: "_Child", *, file_bytes: int) -> None:
+        self._child = child
+        self._file_bytes = file_bytes
+        self._bytes_read = 0
+        match child.receive():
+            case Opened(channels=channels, stated_seconds=stated_seconds):
+                self.channel_count = channels
+                """How many channels it has, as its beginning says."""
+                self._stated_seconds = stated_seconds
+            case _:
+                raise InvalidAudioError
 
     def estimated_seconds(self, decoded_seconds: float) -> float:
         """The track's length: what the container says, else what the part of the file read so far suggests."""
-        if self._media.duration and self._media.format.name not in UNTIMED_CONTAINERS:
-            stated = self._media.duration / AV_SECOND
-        elif self._stream.duration and self._stream.time_base:
-            stated = float(self._stream.duration * self._stream.time_base)
-        else:
-            stated = decoded_seconds * self._file_bytes / max(1, self._file.tell())
+        stated = self._stated_seconds
+        if stated is None:
+            stated = decoded_seconds * self._file_bytes / max(1, self._bytes_read)
         return max(stated, decoded_seconds)
-
-    @property
-    def channel_count(self) -> int:
-        """How many channels it has, as its beginning says."""
-        return self._stream.layout.nb_channels
 
     def samples(self, begin: float = 0.0, *, skip: int = 0) -> Iterator[Samples]:
         """The track from `begin` seconds on, about a second at a time; a later begin is met to one sample.
@@ -128,144 +107,90 @@ class SoundTrack:
 
         Raises InvalidAudioError when next to nothing can be decoded, EmptyAudioError when there is nothing to decode.
         """
-        return (piece[0] for piece in self._converted(AudioLayout("mono"), begin, skip))
+        return self._pieces(Hear(begin, skip, by_channel=False))
 
     def channels(self, begin: float = 0.0, *, skip: int = 0) -> Iterator[Samples]:
         """As `samples`, but each channel by itself: as many rows as there are channels."""
-        return self._converted(self._stream.layout, begin, skip)
+        count = self.channel_count
+        return (piece.reshape(-1, count).T for piece in self._pieces(Hear(begin, skip, by_channel=True)))
 
-    def _converted(self, layout: AudioLayout, begin: float, skip: int) -> Iterator[Samples]:
-        converter = _Converter(layout)
-        superfluous: int | None = None
-        for position, sound in _sounds(self._packets(), begin):
-            if superfluous is None:
-                superfluous = round((begin - position) * SAMPLE_RATE) + skip
-            for piece in converter.feed(sound):
-                yield piece[:, superfluous:]
-                superfluous = max(0, superfluous - piece.shape[1])
-        for piece in converter.drain():
-            yield piece[:, superfluous:]
-            superfluous = max(0, (superfluous or 0) - piece.shape[1])
+    def _pieces(self, wanted: Hear) -> Iterator[Samples]:
+        self._child.send(wanted)
+        while isinstance(message := self._child.receive(), Piece):
+            self._bytes_read = message.bytes_read
+            yield np.frombuffer(message.sound, np.int16)
 
-    def _packets(self) -> "Iterator[Packet[AudioStream]]":
+
+class _Child:
+    """The process, and what it says."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._socket, theirs = socket.socketpair()
+        with theirs:
+            self._socket.settimeout(PATIENCE_SECONDS)
+            self._process = subprocess.Popen(  # noqa: S603 -- our own module
+                [sys.executable, "-P", "-m", CHILD_MODULE, str(theirs.fileno()), str(file.fileno())],
+                # it finds what we found, and none of our secrets
+                env={"PYTHONPATH": ":".join(filter(None, sys.path))},
+                pass_fds=[theirs.fileno(), file.fileno()],
+                stdin=subprocess.DEVNULL,
+                # the terminal's Ctrl-C is for us: the child ends when this end of its socket is closed
+                start_new_session=True,
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+        self._process.kill()
+        self._process.wait()
+
+    def send(self, message: Hear) -> None:
+        with suppress(BrokenPipeError, ConnectionResetError):  # the answer, or its absence, will tell
+            self._socket.sendall(frame(message))
+
+    def receive(self) -> FromChild:
+        """The next message. Raises what stands for a failure, and for a child that ended without a word."""
         try:
-            yield from self._media.demux(self._stream)
-        except FFmpegError:
-            # cut off or damaged beyond this point: what was read stands
-            return
+            message = decode_from_child(self._read(body_length(self._read(LENGTH.size))))
+        except (EOFError, ConnectionResetError, TimeoutError, ValueError) as error:
+            raise self._obituary(error) from error
+        if isinstance(message, Failed):
+            log.info("recording_not_decoded", fault=message.fault.value, reason=message.reason)
+            raise _failure(message)
+        return message
+
+    def _read(self, length: int) -> bytes:
+        data = bytearray(length)
+        view = memoryview(data)
+        while view:
+            count = self._socket.recv_into(view)
+            if not count:
+                raise EOFError
+            view = view[count:]
+        return bytes(data)
+
+    def _obituary(self, error: Exception) -> AudioTextError:
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(LAST_BREATH_SECONDS)
+        status = self._process.poll()
+        log.warning("decoder_died", status=status, error=type(error).__name__)
+        if status is None or status >= 0 or status in OUR_KILLS:
+            return TransientError("The recording could not be decoded just now: its decoder was ended.")
+        return InvalidAudioError()
 
 
-_Sound = AudioFrame | float
-"""A decoded frame, or the length in seconds of what could not be decoded."""
-
-
-def _sounds(packets: "Iterator[Packet[AudioStream]]", begin: float) -> Iterator[tuple[float, _Sound]]:
-    """What can be heard from shortly before `begin`, each with its position: the sum of all sound before it.
-
-    Packets far before `begin` are not decoded, where their stated lengths have proved to be exact.
-    """
-    position = 0.0
-    pace = _Pace()
-    decoded = damaged = 0
-    for packet in packets:
-        stated = _stated_seconds(packet)
-        if pace.is_exact and position + stated < begin - WARM_UP_SECONDS:
-            pace.is_ahead = True
-            position += stated
-            continue
-        try:
-            sounds: list[_Sound] = list(packet.decode())
-            decoded += len(sounds)
-        except FFmpegError:
-            damaged += 1
-            sounds = [min(stated, LONGEST_GAP_SECONDS)] if decoded else []
-        start = position
-        for sound in sounds:
-            if position + _seconds(sound) > begin - SETTLING_SECONDS:
-                yield position, sound
-            position += _seconds(sound)
-        if pace.is_ahead:
-            # decoders may stumble where packets were left out; what these say is exact
-            position = start + stated
-        else:
-            pace.learn(stated, position - start, position)
-    if damaged > MOST_DAMAGED_TO_DECODED * decoded:
-        raise InvalidAudioError
-    if not decoded:
-        raise EmptyAudioError
-
-
-class _Pace:
-    """Whether packets of a track last as long as they say, so that they can be counted without decoding."""
-
-    def __init__(self) -> None:
-        self.is_ahead = False
-        self._deviates = False
-        self._position = 0.0
-
-    @property
-    def is_exact(self) -> bool:
-        return self._position >= LEARNING_SECONDS and not self._deviates
-
-    def learn(self, stated: float, decoded: float, position: float) -> None:
-        self._position = position
-        if position > PRIMING_SECONDS and abs(stated - decoded) > EQUAL_SECONDS:
-            self._deviates = True
-
-
-class _Converter:
-    """Gathers frames and converts them to 16 kHz 16-bit in this layout, also when their format changes on the way."""
-
-    def __init__(self, layout: AudioLayout) -> None:
-        self._layout = layout
-        self._kind: tuple[str, str, int] | None = None
-        self._fifo = AudioFifo()
-        self._resampler = AudioResampler()
-
-    def feed(self, sound: _Sound) -> Iterator[Samples]:
-        if not isinstance(sound, AudioFrame):
-            yield from self._convert_gathered()
-            yield np.zeros((self._layout.nb_channels, round(sound * SAMPLE_RATE)), np.int16)
-            return
-        kind = (sound.format.name, sound.layout.name, sound.sample_rate)
-        if kind != self._kind:
-            yield from self.drain()
-            self._kind = kind
-            self._fifo = AudioFifo()
-            self._resampler = AudioResampler(format="s16", layout=self._layout, rate=SAMPLE_RATE)
-        # gaps between time stamps are no sound
-        sound.pts = None
-        self._fifo.write(sound)
-        if self._fifo.samples >= sound.sample_rate * GROUP_SECONDS:
-            yield from self._convert_gathered()
-
-    def drain(self) -> Iterator[Samples]:
-        """What is left: nothing may be fed afterwards but another kind."""
-        if self._kind:
-            yield from self._convert_gathered()
-            yield from self._convert(None)
-            self._kind = None
-
-    def _convert_gathered(self) -> Iterator[Samples]:
-        gathered = self._fifo.read()
-        if gathered:
-            yield from self._convert(gathered)
-
-    def _convert(self, frame: AudioFrame | None) -> Iterator[Samples]:
-        for converted in self._resampler.resample(frame):
-            # None, against PyAV's annotation, where there was nothing to resample
-            if converted is not None:  # pyright: ignore[reportUnnecessaryComparison] -- see above
-                yield cast("Samples", converted.to_ndarray()).reshape(-1, self._layout.nb_channels).T
-
-
-def _stated_seconds(packet: "Packet[AudioStream]") -> float:
-    if not packet.duration or not packet.time_base:
-        return 0.0
-    return float(packet.duration * packet.time_base)
-
-
-def _seconds(sound: _Sound) -> float:
-    return sound.samples / sound.sample_rate if isinstance(sound, AudioFrame) else sound
+def _failure(message: Failed) -> AudioTextError:
+    match message.fault:
+        case Fault.empty:
+            return EmptyAudioError()
+        case Fault.no_sound_track:
+            return NoSoundTrackError()
+        case Fault.invalid:
+            return InvalidAudioError()
+        case Fault.unreadable:
+            return TransientError(message.reason.partition(": ")[2])
 
 
 def is_silent(samples: Samples) -> bool:

@@ -4,18 +4,18 @@ A process of its own, because a file of a few kilobytes can make FFmpeg allocate
 that promises a hundred million samples) and its parsers are C: what goes wrong here goes wrong here only.
 """
 
-import resource
 import socket
 import sys
 from collections import OrderedDict
-from collections.abc import Callable, Generator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
 from io import SEEK_CUR, SEEK_END, SEEK_SET
-from pathlib import Path
 
 import av
 from av.container import InputContainer
 
+from audio_text.adapters.confinement import Confinement
+from audio_text.adapters.containers import UNTIMED_CONTAINERS, promises_too_much, require_possible_sound
 from audio_text.adapters.probe_protocol import (
     BLOCK_BYTES,
     LENGTH,
@@ -40,17 +40,11 @@ CACHED_BLOCKS = 8
 MEMORY_BYTES = 320 * 1024 * 1024
 """For one object; the index of a 10-hour video takes about 200 MiB."""
 
-HARMLESS_SAMPLES = 1_000_000
-"""An index entry takes 24 to 48 bytes."""
-
 CPU_SECONDS = 10
 """For one object; the longest honest index takes one."""
 
 PROBE_OPTIONS = {**DEMUXER_OPTIONS, "probesize": str(BLOCK_BYTES)}
 """FFmpeg's own 5 MB of looking ahead find nothing more about a sound track."""
-
-UNTIMED_CONTAINERS = frozenset({"aac"})
-"""Raw streams say nothing of their length, and FFmpeg's guess from the bit rate is not a fact."""
 
 AV_SECOND = 1_000_000
 """FFmpeg's AV_TIME_BASE: the unit of a container's duration."""
@@ -125,27 +119,10 @@ class RemoteFile:
 
 def main() -> None:
     """Serve the socket whose descriptor is the first argument."""
+    confinement = Confinement()
     with socket.socket(fileno=int(sys.argv[1])) as connection:
-        serve(connection, confined)
-
-
-@contextmanager
-def confined() -> Generator[None]:
-    """Bound what the work inside may take: more memory fails there, more CPU time ends the process."""
-    pages = int(Path("/proc/self/statm").read_text().split()[0]) if sys.platform == "linux" else 0
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    limits = {resource.RLIMIT_CPU: int(usage.ru_utime + usage.ru_stime) + CPU_SECONDS}
-    if pages:  # elsewhere there is no such limit to set
-        limits[resource.RLIMIT_AS] = pages * resource.getpagesize() + MEMORY_BYTES
-    before = {kind: resource.getrlimit(kind) for kind in limits}
-    for kind, limit in limits.items():
-        _, hard = before[kind]
-        resource.setrlimit(kind, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
-    try:
-        yield
-    finally:
-        for kind, pair in before.items():
-            resource.setrlimit(kind, pair)
+        confinement.close_doors()
+        serve(connection, lambda: confinement.bounds(memory_bytes=MEMORY_BYTES, cpu_seconds=CPU_SECONDS))
 
 
 def serve(connection: socket.socket, confined: Callable[[], AbstractContextManager[None]]) -> None:
@@ -162,29 +139,18 @@ def look(file: RemoteFile) -> Found | Refused:
     """Open the container."""
     try:
         with av.open(file, "r", options=PROBE_OPTIONS, metadata_errors="replace") as container:
-            if _promises_too_much(container, file.size_bytes):
+            if promises_too_much(container, file.size_bytes):
                 return Refused(Fault.invalid)
             if not container.streams.audio:
                 return Refused(Fault.no_sound_track)
-            facts = _facts(container)
+            require_possible_sound(container.streams.audio[0])
+            return Found(_facts(container))
     except Exception:  # noqa: BLE001 -- whatever PyAV makes of a stranger's bytes: they are no audio
         return Refused(Fault.invalid)
-    return Found(facts) if facts else Refused(Fault.invalid)
 
 
-def _promises_too_much(container: InputContainer, size_bytes: int) -> bool:
-    """Whether an index claims more samples than bytes, or had no room in our memory: then a decoder is no safer."""
-    most = max(size_bytes, HARMLESS_SAMPLES)
-    return any(
-        stream.frames > most or (stream.frames > 0 and len(stream.index_entries) == 0) for stream in container.streams
-    )
-
-
-def _facts(container: InputContainer) -> AudioFacts | None:
+def _facts(container: InputContainer) -> AudioFacts:
     codec = container.streams.audio[0].codec_context
-    # None, against PyAV's annotation, where FFmpeg has no decoder for it
-    if codec is None or codec.sample_rate <= 0 or codec.channels <= 0:  # pyright: ignore[reportUnnecessaryComparison] -- see above
-        return None
     return AudioFacts(
         container=container.format.name,
         codec=codec.codec.canonical_name,

@@ -25,6 +25,25 @@ DEMUXER_OPTIONS: Mapping[str, str] = {
 They bind the demuxer; who decodes the sound track afterwards does so with that track's own decoder.
 """
 
+CODECS = frozenset(
+    [
+        *("aac", "ac3", "alac", "eac3", "flac", "mp1", "mp2", "mp3", "opus", "speex", "vorbis", "wmav1", "wmav2"),
+        *("adpcm_ima_qt", "adpcm_ima_wav", "adpcm_ms", "adpcm_yamaha", "amr_nb", "amr_wb", "gsm_ms"),
+        *("pcm_alaw", "pcm_mulaw", "pcm_f32be", "pcm_f32le", "pcm_f64be", "pcm_f64le", "pcm_s8", "pcm_u8"),
+        *("pcm_s16be", "pcm_s16le", "pcm_s24be", "pcm_s24le", "pcm_s32be", "pcm_s32le"),
+    ]
+)
+"""FFmpeg's names of what is decoded: what recorders, telephones and editors write into those containers.
+
+FFmpeg knows 200 more, of games and machines long gone, whose decoders nobody looks at but those who look for faults.
+"""
+
+SAMPLE_RATES = range(1_000, 1_000_001)
+"""A second; studios record at up to 768 000. Below, one frame would be hours of sound."""
+
+MOST_CHANNELS = 64
+"""What FFmpeg can mix."""
+
 _ALIASES = {"mpeg": "mp3", "mpga": "mp3", "oga": "ogg"}
 """Names that files of an accepted kind go by elsewhere."""
 

@@ -1,0 +1,76 @@
+"""What a worker and the child process that decodes say to each other: frames of MessagePack over a socket pair."""
+
+from enum import Enum
+from struct import Struct
+from typing import TypeAlias
+
+import msgspec
+
+LENGTH = Struct("!I")
+
+LONGEST_PIECE = 1024 * 1024
+"""Bytes of sound in one frame: a second of 32 channels. What is longer comes in several."""
+
+LONGEST_FRAME = LONGEST_PIECE + 1024
+
+
+class Hear(msgspec.Struct, frozen=True, tag=True):
+    """Parent: decode from there on, mixed or each channel by itself."""
+
+    begin: float
+    by_channel: bool
+
+
+class Opened(msgspec.Struct, frozen=True, tag=True):
+    """Child: this is the sound track; its length in seconds is None where the container does not say it."""
+
+    channels: int
+    stated_seconds: float | None
+
+
+class Piece(msgspec.Struct, frozen=True, tag=True):
+    """Child: the next 16-bit samples, and how far the file was read for them."""
+
+    sound: bytes
+    bytes_read: int
+
+
+class Finished(msgspec.Struct, frozen=True, tag=True):
+    """Child: that was all."""
+
+
+class Fault(Enum):
+    """Why there is nothing, or nothing more."""
+
+    empty = "empty"
+    invalid = "invalid"
+    no_sound_track = "no_sound_track"
+    unreadable = "unreadable"
+
+
+class Failed(msgspec.Struct, frozen=True, tag=True):
+    """Child: it cannot be decoded, or no further; `reason` is for the log."""
+
+    fault: Fault
+    reason: str
+
+
+FromChild: TypeAlias = Opened | Piece | Finished | Failed
+
+_encoder = msgspec.msgpack.Encoder()
+decode_from_parent = msgspec.msgpack.Decoder(Hear).decode
+decode_from_child = msgspec.msgpack.Decoder[FromChild](FromChild).decode
+
+
+def frame(message: Hear | FromChild) -> bytes:
+    """The message as it goes over the socket."""
+    body = _encoder.encode(message)
+    return LENGTH.pack(len(body)) + body
+
+
+def body_length(header: bytes) -> int:
+    """How many bytes follow a frame's header. Raises ValueError for a frame that nobody of ours sends."""
+    length: int = LENGTH.unpack(header)[0]
+    if length > LONGEST_FRAME:
+        raise ValueError("the frame is too long")
+    return length
