@@ -13,6 +13,9 @@ from av.container import OutputContainer
 
 VIDEO_RATE = 5
 
+REPRODUCIBLE = {"fflags": "+bitexact"}
+"""No random serial numbers and no dates: the same file each time."""
+
 
 class Recipe(NamedTuple):
     """What FFmpeg calls the container and the codecs of a kind of file."""
@@ -103,7 +106,7 @@ def encode(recipe: Recipe, seconds: float, *, options: dict[str, str] | None = N
     """Write the file and read it back; on disk, because some muxers read again what they wrote."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "media"
-        with av.open(str(path), "w", format=recipe.container, options=options or {}) as out:
+        with av.open(str(path), "w", format=recipe.container, options=REPRODUCIBLE | (options or {})) as out:
             video = _video_stream(out, recipe.video) if recipe.video else None
             sound = _sound_stream(out, recipe) if recipe.codec else None
             if video:

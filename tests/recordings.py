@@ -14,7 +14,7 @@ import numpy as np
 from av.audio.fifo import AudioFifo
 from numpy.typing import NDArray
 
-from media import RECIPES, Recipe
+from media import RECIPES, REPRODUCIBLE, Recipe
 
 DATA = Path(__file__).parent / "data"
 MEMO = Path(__file__).parents[1] / "src" / "audio_text" / "data" / "recordings" / "memo_35s.wav"
@@ -105,7 +105,7 @@ def write_channels(path: Path, *channels: Samples) -> Path:
 
 
 def _write(path: Path, samples: Samples, recipe: Recipe, *, layout: str) -> Path:
-    with av.open(str(path), "w", format=recipe.container) as out:
+    with av.open(str(path), "w", format=recipe.container, options=REPRODUCIBLE) as out:
         options = {"strict": "experimental"}
         stream = out.add_stream(recipe.codec, rate=recipe.rate, layout=recipe.layout, options=options)
         resampler = av.AudioResampler(format=stream.format, layout=recipe.layout, rate=recipe.rate)

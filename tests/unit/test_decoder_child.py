@@ -32,6 +32,8 @@ from audio_text.adapters.decoder_protocol import (
     decode_from_child,
     frame,
 )
+from hostile.forging import chunk
+from hostile.riff import form, riff
 
 
 class ParentEnd:
@@ -121,7 +123,7 @@ def test_what_is_longer_than_a_frame_comes_in_several_and_no_moment_is_cut() -> 
     [
         (media.text(), Fault.invalid),
         (media.video_without_sound(), Fault.no_sound_track),
-        (media.wav(0.0), Fault.empty),
+        (riff(form(), chunk(b"data", b"")), Fault.empty),
         (media.mp4_that_promises(20_000_000), Fault.invalid),
     ],
     ids=["prose", "silent film", "no samples", "promises"],
