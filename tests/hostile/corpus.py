@@ -19,7 +19,7 @@ CUTS = (1, 5, 12, 30, 48, 200, 0.1, 0.35, 0.6, 0.97)
 
 @dataclass(frozen=True)
 class HostileFile:
-    """One of them; `is_recording` says whether it ought to be heard nevertheless."""
+    """One of them."""
 
     name: str
     data: bytes
@@ -31,7 +31,10 @@ class HostileFile:
 
 
 def corpus(folder: Path, *, seed: int = SEED, url: str, canary: Path) -> list[HostileFile]:
-    """All of them, by kind. Those that refer to something refer to `url` and `canary`; real recordings pass by `folder`."""
+    """All of them, by kind; real recordings pass by `folder`.
+
+    Those that refer to something refer to `url` and `canary`.
+    """
     chance = random.Random(seed)
     kinds: dict[str, Iterator[tuple[str, bytes]]] = {
         "truncated": truncated(),

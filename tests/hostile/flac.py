@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from hostile.forging import GIGABYTES, MOST_32, Files, be32, crc, le32
 from media import recording
 
-RATE_IN_HEAD = 0b0000
-"""A frame's rate is that of the head."""
+IN_HERTZ, IN_TENS = 13, 14
+"""How a frame spells its rate in 16 bits."""
 
 
 def stream_info(
@@ -21,10 +21,11 @@ def metadata(kind: int, content: bytes, *, size: int | None = None, is_last: boo
     return bytes([kind | 0x80 * is_last]) + length.to_bytes(3, "big") + content
 
 
-def silence(number: int, *, samples: int = 65_535) -> bytes:
-    """A frame of one constant; 14 bytes for up to 65,535 samples."""
-    head = b"\xff\xf8" + bytes([0b0111 << 4 | RATE_IN_HEAD, 0b0000_100_0, number & 0x7F])
-    head += (samples - 1).to_bytes(2, "big")
+def silence(number: int, *, samples: int = 65_535, rate: int = 16_000) -> bytes:
+    """A frame of one constant; 16 bytes for up to 65,535 samples."""
+    spelling, spelled = (IN_HERTZ, rate) if rate < 65_536 else (IN_TENS, rate // 10)
+    head = b"\xff\xf8" + bytes([0b0111 << 4 | spelling, 0b0000_100_0, number & 0x7F])
+    head += (samples - 1).to_bytes(2, "big") + spelled.to_bytes(2, "big")
     head += bytes([crc(head, polynomial=0x07, bits=8)])
     frame = head + b"\0\0\0"
     return frame + crc(frame, polynomial=0x8005, bits=16).to_bytes(2, "big")
@@ -77,7 +78,7 @@ def _metadata() -> Iterator[tuple[str, bytes]]:
 
 def _frames() -> Iterator[tuple[str, bytes]]:
     for rate in (1, 10, 999, 1_000, 8_000, 655_350):
-        frames = b"".join(silence(number) for number in range(60))
+        frames = b"".join(silence(number, rate=rate) for number in range(60))
         yield f"silence-at-{rate}", flac(info=stream_info(most=65_535, rate=rate), frames=frames)
     yield "one-sample", flac(info=stream_info(least=1, most=1, samples=1), frames=silence(0, samples=1))
     yield "wrong-sums", flac(frames=recording("flac")[200:].replace(b"\xff\xf8", b"\xff\xf9"))

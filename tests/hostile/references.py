@@ -37,7 +37,7 @@ def _texts(target: str) -> dict[str, bytes]:
             f'mediaPresentationDuration="PT10S"><Period><BaseURL>{target}</BaseURL><AdaptationSet contentType="audio">'
             '<Representation id="1" bandwidth="1"/></AdaptationSet></Period></MPD>'
         ),
-        "sdp": f"v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns={target}\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 5004 RTP/AVP 0\r\n",
+        "sdp": f"v=0\no=- 0 0 IN IP4 127.0.0.1\ns={target}\nc=IN IP4 127.0.0.1\nt=0 0\nm=audio 5004 RTP/AVP 0\n",
         "m3u": f"{target}\n",
         "pls": f"[playlist]\nFile1={target}\nNumberOfEntries=1\n",
         "asx": f'<asx version="3.0"><entry><ref href="{target}"/></entry></asx>',
@@ -78,7 +78,7 @@ def _alias(target: str) -> bytes:
 
 
 def _grown(data: bytes, old: bytes, new: bytes) -> bytes:
-    """Replace a box inside `dref`, and let all the boxes around it grow. The index follows the sound: nothing else moves."""
+    """Replace a box inside `dref`, and let all the boxes around it grow; the sound comes before them and stays."""
     growth = len(new) - len(old)
     forged = bytearray(data.replace(old, new, 1))
     for kind in (b"moov", b"trak", b"mdia", b"minf", b"dinf", b"dref"):
