@@ -93,16 +93,28 @@ def test_a_recording_is_opened_heard_and_finished(stored: Store) -> None:
     signs = []
     with stored(media.wav(2.0, layout="stereo")) as file, child(file, lambda: signs.append(1)) as parent:
         assert parent.receive() == Opened(channels=2, stated_seconds=2.0)
-        parent.send(Hear(0.5, by_channel=False))
+        parent.send(Hear(0.5, 0, by_channel=False))
         sound, last = parent.rest()
     assert (len(sound), last) == (2 * 24_000, Finished())
     assert len(signs) > 2
 
 
+def test_a_child_that_has_nothing_to_send_yet_shows_that_it_lives(
+    stored: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decoder_child, "PULSE_SECONDS", 0.0)
+    with stored(media.wav(60.0)) as file, child(file) as parent:
+        parent.receive()
+        parent.send(Hear(50.0, 16_000, by_channel=False))
+        assert parent.receive() == Piece(b"", 0)
+        sound, _ = parent.rest()
+    assert len(sound) == 2 * 9 * 16_000
+
+
 def test_channels_come_side_by_side(stored: Store) -> None:
     with stored(media.wav(1.0, layout="7.1")) as file, child(file) as parent:
         assert isinstance(parent.receive(), Opened)
-        parent.send(Hear(0.0, by_channel=True))
+        parent.send(Hear(0.0, 0, by_channel=True))
         sound, _ = parent.rest()
     assert len(sound) == 2 * 8 * 16_000
     rows = np.frombuffer(sound, np.int16).reshape(-1, 8)
@@ -132,7 +144,7 @@ def test_what_cannot_be_heard_is_said_with_its_fault(stored: Store, data: bytes,
     with stored(data) as file, child(file) as parent:
         message = parent.receive()
         if isinstance(message, Opened):
-            parent.send(Hear(0.0, by_channel=False))
+            parent.send(Hear(0.0, 0, by_channel=False))
             _, message = parent.rest()
     assert isinstance(message, Failed)
     assert message.fault is fault
@@ -161,7 +173,7 @@ def test_a_child_ends_when_its_parent_hangs_up(stored: Store) -> None:
         assert isinstance(parent.receive(), Opened)
     with stored(media.wav(60.0)) as file, child(file) as parent:
         parent.receive()
-        parent.send(Hear(0.0, by_channel=False))
+        parent.send(Hear(0.0, 0, by_channel=False))
 
 
 def test_a_child_serves_the_descriptors_it_was_given(stored: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ take, break or try to open ends here, and the worker with its models and other j
 import os
 import socket
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import IO, BinaryIO, cast
@@ -34,6 +35,8 @@ MEMORY_BYTES = 384 * 1024 * 1024
 
 CPU_SECONDS = 10
 """For opening the file, and again for each packet of it; an honest one takes a millisecond."""
+
+PULSE_SECONDS = 1.0
 
 
 def main() -> None:
@@ -67,16 +70,40 @@ def serve(connection: socket.socket, file: IO[bytes], *, alive: Callable[[], Non
 
 
 def _decode(file: IO[bytes], stream: BinaryIO, *, send: Callable[[FromChild], None], alive: Callable[[], None]) -> None:
-    with open_file(file, alive=alive) as track:
+    pulse = _Pulse(send)
+
+    def step() -> None:
+        alive()
+        pulse.beat()
+
+    with open_file(file, alive=step) as track:
         send(Opened(track.channel_count, track.stated_seconds))
         wanted = _receive(stream)
         if wanted is None:
             return
         channels = track.channel_count if wanted.by_channel else 1
-        for sound in track.samples(wanted.begin, by_channel=wanted.by_channel):
+        for sound in track.samples(wanted.begin, skip=wanted.skip, by_channel=wanted.by_channel):
             for part in _parts(sound, channels):
-                send(Piece(part, track.bytes_read))
+                pulse.send(Piece(part, track.bytes_read))
     send(Finished())
+
+
+class _Pulse:
+    """Sends pieces, and a sign of life where there are none for a second: what comes before a late begin takes time."""
+
+    def __init__(self, send: Callable[[FromChild], None]) -> None:
+        self._send = send
+        self._bytes_read = 0
+        self._sent_at = time.monotonic()
+
+    def send(self, piece: Piece) -> None:
+        self._send(piece)
+        self._bytes_read = piece.bytes_read
+        self._sent_at = time.monotonic()
+
+    def beat(self) -> None:
+        if time.monotonic() - self._sent_at > PULSE_SECONDS:
+            self.send(Piece(b"", self._bytes_read))
 
 
 def _receive(stream: BinaryIO) -> Hear | None:
@@ -88,7 +115,7 @@ def _parts(sound: bytes, channels: int) -> Iterator[bytes]:
     """Pieces of which each fits a frame, and none cuts a moment in two."""
     moment = SAMPLE_BYTES * channels
     step = LONGEST_PIECE // moment * moment
-    return (sound[start : start + step] for start in range(0, len(sound), step))
+    return (sound[start : start + step] for start in range(0, len(sound) or 1, step))
 
 
 def _fault(error: Exception) -> Fault:

@@ -15,9 +15,10 @@ LONGEST_FRAME = LONGEST_PIECE + 1024
 
 
 class Hear(msgspec.Struct, frozen=True, tag=True):
-    """Parent: decode from there on, mixed or each channel by itself."""
+    """Parent: decode from there on, mixed or each channel by itself, and leave out the first `skip` samples."""
 
     begin: float
+    skip: int
     by_channel: bool
 
 
@@ -29,7 +30,7 @@ class Opened(msgspec.Struct, frozen=True, tag=True):
 
 
 class Piece(msgspec.Struct, frozen=True, tag=True):
-    """Child: the next 16-bit samples, and how far the file was read for them."""
+    """Child: the next 16-bit samples, and how far the file was read for them; none as a sign of life."""
 
     sound: bytes
     bytes_read: int

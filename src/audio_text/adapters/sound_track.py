@@ -117,8 +117,10 @@ class FileTrack:
         """How many channels it has, as its beginning says."""
         return self._stream.layout.nb_channels
 
-    def samples(self, begin: float = 0.0, *, by_channel: bool = False) -> Iterator[bytes]:
+    def samples(self, begin: float = 0.0, *, skip: int = 0, by_channel: bool = False) -> Iterator[bytes]:
         """The track from `begin` seconds on, about a second at a time; a later begin is met to one sample.
+
+        The first `skip` samples are decoded and left out.
 
         Raises InvalidAudioError when next to nothing can be decoded, EmptyAudioError when there is nothing to decode.
         """
@@ -128,7 +130,7 @@ class FileTrack:
         superfluous: int | None = None
         for position, sound in _sounds(self._packets(), begin):
             if superfluous is None:
-                superfluous = round((begin - position) * SAMPLE_RATE)
+                superfluous = round((begin - position) * SAMPLE_RATE) + skip
             for piece in converter.feed(sound):
                 yield piece[superfluous * moment :]
                 superfluous = max(0, superfluous - len(piece) // moment)
