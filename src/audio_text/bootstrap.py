@@ -8,6 +8,7 @@ from tempfile import gettempdir
 
 import msgspec
 
+from audio_text.adapters.batch_table import BatchTable
 from audio_text.adapters.database import open_database
 from audio_text.adapters.deliveries import PiccoloDeliveryRepository
 from audio_text.adapters.disk_store import DiskAudioStore
@@ -23,6 +24,7 @@ from audio_text.adapters.waiters import open_waiters
 from audio_text.adapters.webhook_endpoints import PiccoloWebhookRepository
 from audio_text.ports import AudioStore, OpenResources, Resources, UploadReceiver
 from audio_text.services.backlog import BacklogService
+from audio_text.services.batches import BatchService
 from audio_text.services.dead_letters import DeadLetterService
 from audio_text.services.delivery import DeliveryService
 from audio_text.services.lifecycle import LifecycleService
@@ -63,6 +65,7 @@ async def open_resources(settings: Settings, *, name: str, live: bool) -> AsyncG
             events=events,
             deliveries=PiccoloDeliveryRepository(database),
             webhooks=PiccoloWebhookRepository(database),
+            batches=BatchTable(database),
         )
 
 
@@ -126,6 +129,7 @@ class ApiServices(msgspec.Struct, frozen=True, kw_only=True):
     submission: SubmissionService
     ownership: OwnershipService
     lifecycle: LifecycleService
+    batches: BatchService
     transcripts: TranscriptService
     live: LiveService
     backlog: BacklogService
@@ -146,12 +150,15 @@ async def open_api_services(settings: Settings) -> AsyncGenerator[ApiServices, N
         open_rate_limiter(settings.redis, settings.secrets.redis_password, client_name="audio-text-api") as limiter,
     ):
         backlog = BacklogService(resources.jobs, refresh_seconds=settings.events.position_seconds)
+        submission = SubmissionService(resources, probe=PyAvProbe(), settings=settings)
+        lifecycle = LifecycleService(resources, settings=settings)
         yield ApiServices(
             uploads=UploadService(store=resources.store, settings=settings.upload),
             multipart=MultipartService(store=resources.store, settings=settings.upload, secret=upload_secret(settings)),
-            submission=SubmissionService(resources, probe=PyAvProbe(), settings=settings),
             ownership=OwnershipService(jobs=resources.jobs),
-            lifecycle=LifecycleService(resources, settings=settings),
+            submission=submission,
+            lifecycle=lifecycle,
+            batches=BatchService(resources, submission=submission, lifecycle=lifecycle),
             transcripts=TranscriptService(jobs=resources.jobs),
             live=LiveService(jobs=resources.jobs, events=resources.events, backlog=backlog),
             backlog=backlog,

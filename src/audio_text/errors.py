@@ -6,6 +6,7 @@
     ├── StoppedError                  a signal ended the supervisor: not a failure
     ├── InvalidRequestError           what the client sent cannot be served
     │   ├── InvalidFieldError         one field of it, by its name
+    │   ├── BatchRefusedError         some of its jobs cannot be accepted, so none is
     │   ├── RecordingTooLongError
     │   ├── TooManyChannelsError
     │   ├── UnknownModelError
@@ -37,6 +38,7 @@
     ├── TooManyWebhooksError
     ├── DeliveryNotFoundError
     ├── DeliveryFailedError           nobody took it this time
+    ├── BatchNotFoundError
     ├── JobStateError
     ├── TooManyJobsError              for one live connection
     ├── LimitReachedError             a caller has used what is allowed
@@ -79,6 +81,7 @@ The docstring of a class is its default message: a sentence for a person, saying
 """
 
 import inspect
+from collections.abc import Mapping
 from typing import ClassVar
 
 
@@ -134,6 +137,16 @@ class InvalidFieldError(InvalidRequestError):
     def __init__(self, detail: str | None = None, *, field: str | None = None) -> None:
         super().__init__(detail)
         self.field = field
+
+
+class BatchRefusedError(InvalidRequestError):
+    """Some of these jobs cannot be accepted, and none was: `errors` says which, counted from 0, and why."""
+
+    code = "batch_refused"
+
+    def __init__(self, detail: str | None = None, *, refusals: Mapping[int, AudioTextError] | None = None) -> None:
+        super().__init__(detail)
+        self.refusals = dict(refusals or {})
 
 
 class RecordingTooLongError(InvalidRequestError):
@@ -357,6 +370,13 @@ class DeliveryFailedError(AudioTextError):
         self.retry_after: float | None = None
         self.is_final = False
         self.is_gone = False
+
+
+class BatchNotFoundError(AudioTextError):
+    """There is no batch with this id."""
+
+    code = "batch_not_found"
+    http_status = 404
 
 
 class JobStateError(AudioTextError):

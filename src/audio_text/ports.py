@@ -10,6 +10,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from audio_text.domain.backlog import Backlog
+from audio_text.domain.batch import Batch
 from audio_text.domain.delivery import Delivery, DeliveryAttempt, DeliveryKind, DeliveryStatus
 from audio_text.domain.events import JobUpdate, Published
 from audio_text.domain.idempotency import IdempotencyKey, Submitted
@@ -229,6 +230,37 @@ class JobRepository(Protocol):
 
     async def check(self) -> None:
         """Raise DatabaseUnavailableError unless a query answers, DatabaseNotMigratedError without all tables."""
+        ...
+
+
+class BatchRepository(Protocol):
+    """The table of batches. Every method may raise DatabaseUnavailableError."""
+
+    async def add(self, batch: Batch, jobs: Sequence[Job], *, key: IdempotencyKey | None = None) -> bool:
+        """Store a batch and its jobs: all, committed when this returns, or none.
+
+        False, and nothing stored, when another batch of this owner holds the key, which it does as long as it is there.
+        """
+        ...
+
+    async def submitted(self, key: IdempotencyKey) -> tuple[str, Batch] | None:
+        """The fingerprint and the batch that its owner submitted under this text; None: there is none."""
+        ...
+
+    async def get(self, batch_id: str) -> Batch:
+        """Read one batch, with its tally. Raises BatchNotFoundError."""
+        ...
+
+    async def newest(self, *, owner: str | None, limit: int, before: tuple[datetime, str] | None = None) -> list[Batch]:
+        """Batches of the owner, of all with None: newest first (created_at, then id), older than `before`."""
+        ...
+
+    async def end_finished(self) -> list[Batch]:
+        """Set finished_at on batches none of whose jobs is unfinished any more; those, without their tallies."""
+        ...
+
+    async def remove_empty(self) -> int:
+        """Remove finished batches none of whose jobs is left; how many there were."""
         ...
 
 
@@ -627,6 +659,7 @@ class Resources(msgspec.Struct, frozen=True, kw_only=True):
     """The outside world, open: what both processes need of it."""
 
     jobs: JobRepository
+    batches: BatchRepository
     store: AudioStore
     queue: JobQueue
     events: EventStream

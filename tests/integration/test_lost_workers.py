@@ -11,8 +11,10 @@ from audio_text.domain.job import AttemptEnd
 from audio_text.ports import Resources
 from audio_text.services.reconciliation import ReconciliationService
 from factories import make_job, make_settings
+from fakes.batches import FakeBatchRepository
 from fakes.events import FakeEventServer, FakeEventStream
 from fakes.queue import FakeJobQueue
+from fakes.repository import FakeJobRepository
 from fakes.store import FakeAudioStore
 from services.commands import COMMAND, environ
 from services.database import Database
@@ -37,7 +39,13 @@ async def test_the_end_of_a_job_that_lost_its_last_worker_is_told_once(database:
         assert await first.claim("audio_small", owner="a worker that died", lease_seconds=-1)
         services = [
             ReconciliationService(
-                Resources(jobs=jobs, store=FakeAudioStore(), queue=FakeJobQueue(), events=FakeEventStream(server)),
+                Resources(
+                    jobs=jobs,
+                    batches=FakeBatchRepository(FakeJobRepository()),
+                    store=FakeAudioStore(),
+                    queue=FakeJobQueue(),
+                    events=FakeEventStream(server),
+                ),
                 settings=settings,
             )
             for jobs in repositories

@@ -18,13 +18,9 @@ from structlog.testing import capture_logs
 from audio_text.adapters.migrations import ADVISORY_LOCK, migrate, revert
 from audio_text.adapters.piccolo_app import APP_CONFIG
 from audio_text.adapters.tables import (
-    Delivery,
     EnumVarchar,
-    IdempotencyKey,
     TranscriptionAttempt,
     TranscriptionJob,
-    TranscriptionSegment,
-    WebhookEndpoint,
 )
 from audio_text.domain.job import AttemptRecord, Job, JobStatus
 from audio_text.errors import AudioTextError, ConfigurationError, DatabaseUnavailableError
@@ -36,10 +32,11 @@ NAMES = [
     for name in (
         *("status", "tables", "indexes", "attempts", "turns", "owners", "shares", "expiry", "resuming"),
         *("resource", "search", "channels", "speeds", "windows", "reuse", "digests", "callers", "deliveries", "ends"),
+        *("batches", "tallies"),
     )
 ]
 
-TABLES = [TranscriptionJob, TranscriptionSegment, TranscriptionAttempt, IdempotencyKey, WebhookEndpoint, Delivery]
+TABLES = APP_CONFIG.table_classes
 
 EVERYTHING = """
 SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace

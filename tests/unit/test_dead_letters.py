@@ -9,6 +9,7 @@ from audio_text.errors import JobNotFoundError, JobStateError, UploadMissingErro
 from audio_text.ports import Resources
 from audio_text.services.dead_letters import DeadLetterService
 from factories import make_job, make_settings
+from fakes.batches import FakeBatchRepository
 from fakes.events import FakeEventStream
 from fakes.queue import FakeJobQueue
 from fakes.repository import FakeJobRepository
@@ -22,7 +23,13 @@ class World:
         self.jobs = FakeJobRepository()
         self.store = FakeAudioStore()
         self.queue = FakeJobQueue()
-        resources = Resources(jobs=self.jobs, store=self.store, queue=self.queue, events=FakeEventStream())
+        resources = Resources(
+            jobs=self.jobs,
+            batches=FakeBatchRepository(self.jobs),
+            store=self.store,
+            queue=self.queue,
+            events=FakeEventStream(),
+        )
         self.service = DeadLetterService(resources, settings=make_settings())
 
     async def fail(self, **fields: Any) -> Job:

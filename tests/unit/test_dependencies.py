@@ -12,6 +12,7 @@ from audio_text.ports import Resources
 from audio_text.services import dependencies as module
 from audio_text.services.dependencies import Dependency, dependencies, watching
 from factories import make_settings
+from fakes.batches import FakeBatchRepository
 from fakes.events import FakeEventServer, FakeEventStream
 from fakes.queue import FakeJobQueue
 from fakes.repository import FakeJobRepository
@@ -138,7 +139,8 @@ async def test_every_dependency_says_where_it_is_expected_and_which_settings_say
         {"store.kind": kind, "disk.folder": "/srv/audio", "s3.endpoint": "http://gateway:7480", "redis.host": "r"}
     )
     resources = Resources(
-        jobs=FakeJobRepository(),
+        jobs=(jobs := FakeJobRepository()),
+        batches=FakeBatchRepository(jobs),
         store=FakeAudioStore(),
         queue=FakeJobQueue(),
         events=FakeEventStream(FakeEventServer()),

@@ -17,6 +17,7 @@ from audio_text.errors import (
 from audio_text.ports import Claim, Resources
 from audio_text.services.lifecycle import LifecycleService
 from factories import make_chunk, make_job, make_segment, make_settings
+from fakes.batches import FakeBatchRepository
 from fakes.events import FakeEventStream
 from fakes.queue import FakeJobQueue
 from fakes.repository import FakeJobRepository
@@ -34,7 +35,13 @@ class World:
         self.queue = FakeJobQueue()
         self.events = FakeEventStream()
         self.store.put(KEY, b"audio")
-        resources = Resources(jobs=self.jobs, store=self.store, queue=self.queue, events=self.events)
+        resources = Resources(
+            jobs=self.jobs,
+            batches=FakeBatchRepository(self.jobs),
+            store=self.store,
+            queue=self.queue,
+            events=self.events,
+        )
         self.service = LifecycleService(resources, settings=make_settings())
 
     async def job(self, **fields: Any) -> Job:

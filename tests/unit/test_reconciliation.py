@@ -14,6 +14,7 @@ from audio_text.errors import EventsUnavailableError
 from audio_text.ports import Resources
 from audio_text.services.reconciliation import LOOK_SECONDS, MOST_ENDS, MOST_WAKE_UPS, PURPOSE, ReconciliationService
 from factories import make_job, make_settings
+from fakes.batches import FakeBatchRepository
 from fakes.events import FakeEventStream
 from fakes.queue import FakeJobQueue
 from fakes.repository import FakeJobRepository
@@ -26,7 +27,9 @@ LONG_AGO = datetime.now(UTC) - timedelta(minutes=1)
 def service(
     jobs: FakeJobRepository, queue: FakeJobQueue, store: FakeAudioStore, events: FakeEventStream | None = None
 ) -> ReconciliationService:
-    resources = Resources(jobs=jobs, store=store, queue=queue, events=events or FakeEventStream())
+    resources = Resources(
+        jobs=jobs, batches=FakeBatchRepository(jobs), store=store, queue=queue, events=events or FakeEventStream()
+    )
     return ReconciliationService(resources, settings=make_settings({"tiers.audio_small.retry.retries": 1}))
 
 
@@ -222,7 +225,7 @@ async def test_an_outage_is_reported_once_by_each_part_and_so_is_its_end(monkeyp
     monkeypatch.setattr("audio_text.services.reconciliation.TIDY_SECONDS", 0.01)
     jobs = FakeJobRepository()
     jobs.is_down = True
-    parts = ["ends", "expiry", "sweep", "wake_ups"]
+    parts = ["batches", "empty_batches", "ends", "expiry", "sweep", "wake_ups"]
 
     with structlog.testing.capture_logs() as lines:
         upkeep = asyncio.get_running_loop().create_task(service(jobs, FakeJobQueue(), FakeAudioStore()).run_forever())

@@ -13,6 +13,7 @@ from audio_text.errors import DatabaseUnavailableError, StoreUnavailableError
 from audio_text.ports import Resources
 from audio_text.services.storage import BATCH, EXPIRY, KEYS, SWEEP, StorageService
 from factories import make_job, make_settings
+from fakes.batches import FakeBatchRepository
 from fakes.events import FakeEventStream
 from fakes.queue import FakeJobQueue
 from fakes.repository import FakeJobRepository
@@ -29,7 +30,13 @@ class World:
         self.jobs = FakeJobRepository()
         self.store = FakeAudioStore()
         self.events = FakeEventStream()
-        resources = Resources(jobs=self.jobs, store=self.store, queue=FakeJobQueue(), events=self.events)
+        resources = Resources(
+            jobs=self.jobs,
+            batches=FakeBatchRepository(self.jobs),
+            store=self.store,
+            queue=FakeJobQueue(),
+            events=self.events,
+        )
         changed = {name.replace("__", "."): value for name, value in settings.items()}
         self.service = StorageService(resources, settings=make_settings(changed))
 

@@ -24,6 +24,7 @@ from audio_text.ports import Resources
 from audio_text.services.submission import Submission, SubmissionService
 from audio_text.services.uploads import UploadService
 from factories import make_settings
+from fakes.batches import FakeBatchRepository
 from fakes.events import FakeEventStream
 from fakes.probe import FakeProbe
 from fakes.queue import FakeJobQueue
@@ -39,7 +40,13 @@ class World:
         self.store = FakeAudioStore()
         self.queue = FakeJobQueue()
         settings = make_settings({key.replace("__", "."): value for key, value in overrides.items()})
-        resources = Resources(jobs=self.jobs, store=self.store, queue=self.queue, events=FakeEventStream())
+        resources = Resources(
+            jobs=self.jobs,
+            batches=FakeBatchRepository(self.jobs),
+            store=self.store,
+            queue=self.queue,
+            events=FakeEventStream(),
+        )
         self.uploads = UploadService(store=self.store, settings=settings.upload)
         self.submissions = SubmissionService(resources, probe=FakeProbe(), settings=settings)
 

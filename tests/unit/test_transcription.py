@@ -25,6 +25,7 @@ from audio_text.ports import Claim, Released, Resources, ResumePoint
 from audio_text.services.lifecycle import LifecycleService
 from audio_text.services.transcription import TranscriptionService
 from factories import make_chunk, make_job, make_segment, make_settings
+from fakes.batches import FakeBatchRepository
 from fakes.events import FakeEventStream
 from fakes.queue import FakeJobQueue
 from fakes.repository import FakeJobRepository
@@ -77,7 +78,13 @@ class World:
 
     @cached_property
     def service(self) -> TranscriptionService:
-        resources = Resources(jobs=self.jobs, store=self.store, queue=self.queue, events=self.events)
+        resources = Resources(
+            jobs=self.jobs,
+            batches=FakeBatchRepository(self.jobs),
+            store=self.store,
+            queue=self.queue,
+            events=self.events,
+        )
         return TranscriptionService(
             resources,
             engine=self.engine,
@@ -569,7 +576,13 @@ async def test_a_worker_hears_that_its_job_was_cancelled_before_the_next_heartbe
             async for published in subscription:
                 if published.update.segments:
                     break
-        resources = Resources(jobs=world.jobs, store=world.store, queue=world.queue, events=world.events)
+        resources = Resources(
+            jobs=world.jobs,
+            batches=FakeBatchRepository(world.jobs),
+            store=world.store,
+            queue=world.queue,
+            events=world.events,
+        )
         await LifecycleService(resources, settings=world.settings).cancel(job_id)
 
     assert running.result().status is JobStatus.cancelled

@@ -17,6 +17,7 @@ from audio_text.ports import Claim, Resources
 from audio_text.services.submission import Submission
 from audio_text.services.waiting import WaitingService
 from factories import make_chunk, make_job, make_segment, make_settings
+from fakes.batches import FakeBatchRepository
 from fakes.events import FakeEventStream
 from fakes.probe import FakeProbe
 from fakes.queue import FakeJobQueue
@@ -41,7 +42,13 @@ class World:
         overrides = {"openai.grace_seconds": GRACE_SECONDS} | {
             f"openai.{key}": value for key, value in settings.items()
         }
-        resources = Resources(jobs=self.jobs, store=self.store, queue=self.queue, events=self.events)
+        resources = Resources(
+            jobs=self.jobs,
+            batches=FakeBatchRepository(self.jobs),
+            store=self.store,
+            queue=self.queue,
+            events=self.events,
+        )
         async with asyncio.TaskGroup() as group:
             yield WaitingService(
                 resources,

@@ -2,11 +2,17 @@
 
 from piccolo.conf.apps import AppConfig
 
-from audio_text.adapters.tables import IdempotencyKey, TranscriptionAttempt, TranscriptionJob, TranscriptionSegment
+from audio_text.adapters.tables import (
+    Batch,
+    IdempotencyKey,
+    TranscriptionAttempt,
+    TranscriptionJob,
+    TranscriptionSegment,
+)
 from audio_text.settings import resource
 
 APP_CONFIG = AppConfig(
     app_name="audio_text",
     migrations_folder_path=resource("migrations"),
-    table_classes=[TranscriptionJob, TranscriptionSegment, TranscriptionAttempt, IdempotencyKey],
+    table_classes=[TranscriptionJob, TranscriptionSegment, TranscriptionAttempt, IdempotencyKey, Batch],
 )

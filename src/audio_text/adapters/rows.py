@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import msgspec
 
+from audio_text.domain.batch import Batch, Tally
 from audio_text.domain.job import AttemptRecord, Job, Priority
 from audio_text.domain.transcript import Segment
 
@@ -45,10 +46,23 @@ def job_parameters(job: Job) -> list[object]:
     return list((msgspec.structs.asdict(job) | stored | jsons).values())
 
 
+def job_record(job: Job) -> dict[str, object]:
+    """Give a job as a JSON object with the columns of its row, for jsonb_populate_recordset."""
+    record = cast("dict[str, object]", msgspec.to_builtins(job))
+    return record | {"priority": RANKS[job.priority]}
+
+
 def job_of(row: Mapping[str, Any]) -> Job:
     """Read a row of transcription_job."""
     jsons = {name: _decoded(row[name]) for name in JSON_COLUMNS}
     return msgspec.convert({**row, **jsons, "priority": PRIORITIES[row["priority"]]}, Job)
+
+
+def batch_of(row: Mapping[str, Any]) -> Batch:
+    """Read a row of batch, and what was counted of its jobs, if it was."""
+    fields = dict(row)
+    tally = {name: fields.pop(name) for name in Tally.__struct_fields__ if name in fields}
+    return msgspec.convert({**fields, "metadata": _decoded(row["metadata"]), "tally": tally}, Batch)
 
 
 def segments_of(rows: Iterable[Mapping[str, Any]]) -> list[Segment]:

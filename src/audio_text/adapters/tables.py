@@ -211,3 +211,17 @@ class Delivery(Table, tablename="delivery"):
     finished_at = Timestamptz(default=None, null=True)
 
     delivery_once = Unique([endpoint_id, event_id])
+
+
+class Batch(Table, tablename="batch"):
+    """One row per batch; its jobs name it. `key` is what a client submitted it under, with what it asked for."""
+
+    id = Varchar(length=None, default=None, primary_key=True)
+    owner = Varchar(length=None, default=None, null=True)
+    size = Integer(default=None)
+    created_at = Timestamptz(default=None)
+    description = Text(default=None, null=True)
+    metadata = JSONB(default="{}")
+    finished_at = Timestamptz(default=None, null=True)
+    key = Varchar(length=None, default=None, null=True)
+    fingerprint = Varchar(length=None, default=None, null=True)

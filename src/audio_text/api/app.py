@@ -14,6 +14,7 @@ from litestar.types import ControllerRouterHandler
 
 from audio_text.api import (
     audio,
+    batches,
     dead_letters,
     docs,
     events,
@@ -102,6 +103,7 @@ def _routes(settings: Settings) -> list[ControllerRouterHandler]:
         jobs.annotate_job,
         jobs.delete_job,
         jobs.read_attempts,
+        batches.router,
         dead_letters.router,
         transcripts.read_transcript,
         events.stream_job,

@@ -97,6 +97,7 @@ _COMPLETE = {"temperature": [[0.0, 0.2, 0.4, 0.6, 0.8, 1.0]]}
 _TAGS = [
     Tag(name="audio", description="Recordings: where to upload them."),
     Tag(name="jobs", description="Jobs: submit, read, list, cancel, retry, delete, mail."),
+    Tag(name="batches", description="Batches: up to a thousand jobs, submitted and dealt with together."),
     Tag(name="live", description="What happens to jobs, as it happens: server-sent events, and sockets."),
     Tag(name="dead letters", description="For operators: jobs that were given up, and what becomes of them."),
     Tag(name="openai", description="For clients that were written for OpenAI's audio interface: base_url is `/v1`."),

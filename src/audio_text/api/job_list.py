@@ -25,6 +25,14 @@ MOST_VALUES = 20
 
 LONGEST_SEARCH = 500
 
+BatchId = Annotated[
+    str | None,
+    QueryParameter(
+        max_length=100,
+        description="Only jobs of this batch.",
+        examples=[Example(value="7d0b4c56-3f0c-4f4e-8d3b-2a5f6f9f2b11")],
+    ),
+]
 Statuses = Annotated[
     list[JobStatus] | None,
     QueryParameter(
@@ -113,6 +121,7 @@ async def read_jobs(  # noqa: PLR0913 -- one for each parameter of the query
     services: GivenServices,
     caller: GivenCaller,
     settings: GivenSettings,
+    batch: BatchId = None,
     status: Statuses = None,
     model: Models = None,
     language: Languages = None,
@@ -128,6 +137,7 @@ async def read_jobs(  # noqa: PLR0913 -- one for each parameter of the query
     """List the jobs that all filters let through, newest first unless another order is asked for, a page at a time."""
     query = JobQuery(
         owner=caller.only_owner,
+        batch_id=batch,
         statuses=tuple(status or ()),
         models=tuple(model or ()),
         languages=tuple(language or ()),
@@ -155,6 +165,7 @@ def _pairs(query: JobQuery) -> list[tuple[str, object]]:
     otherwise = JobQuery()
     several = {"status": query.statuses, "model": query.models, "language": query.languages}
     single = {
+        "batch": query.batch_id,
         "created_after": query.created_after and query.created_after.isoformat(),
         "created_before": query.created_before and query.created_before.isoformat(),
         "q": query.words,

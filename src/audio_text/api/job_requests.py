@@ -8,9 +8,11 @@ from msgspec import UNSET, Meta, UnsetType
 
 from audio_text.api.choices import NO_NUL, Choices, refuse_nul
 from audio_text.api.dto import NAME, check_name
+from audio_text.domain.access import Caller
 from audio_text.domain.job import MOST_METADATA, Priority
 from audio_text.errors import InvalidRequestError
 from audio_text.ports import Notes
+from audio_text.services.submission import Submission
 
 LONGEST_KEY, LONGEST_VALUE = 64, 512
 """Characters in metadata."""
@@ -23,6 +25,7 @@ _NOT_IN_A_KEY = re.compile(r"[\x00-\x1f\x7f=]")
 Description = Annotated[str, Meta(max_length=4_000, extra_json_schema=NO_NUL)]
 Key = Annotated[str, Meta(min_length=1, max_length=LONGEST_KEY, extra_json_schema={"pattern": r"^[^\x00-\x1f\x7f=]*$"})]
 Value = Annotated[str, Meta(max_length=LONGEST_VALUE, extra_json_schema=NO_NUL)]
+Metadata = Annotated[dict[Key, Value], Meta(max_length=MOST_METADATA)]
 
 
 class TranscribeRequest(Choices, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -45,7 +48,7 @@ class TranscribeRequest(Choices, frozen=True, kw_only=True, forbid_unknown_field
         Description | None, Meta(description="A note, kept with the job.", examples=["Budget meeting"])
     ] = None
     metadata: Annotated[
-        Annotated[dict[Key, Value], Meta(max_length=MOST_METADATA)] | None,
+        Metadata | None,
         Meta(
             description=f"Data of your own, kept with the job and good for finding it: at most {MOST_METADATA} keys of "
             f"{LONGEST_KEY} characters (no `=`), and values of {LONGEST_VALUE}.",
@@ -86,7 +89,24 @@ class TranscribeRequest(Choices, frozen=True, kw_only=True, forbid_unknown_field
         super().__post_init__()
         check_name(self.filename)
         refuse_nul(url=self.url, description=self.description)
-        _check_metadata(self.metadata or {})
+        check_metadata(self.metadata or {})
+
+    def submission(self, caller: Caller, *, request_id: str | None) -> Submission:
+        """What is asked for, by whom."""
+        return Submission(
+            filename=self.filename,
+            url=self.url,
+            caller=caller,
+            model=self.model or self.mode,
+            options=self.options,
+            description=self.description,
+            metadata=self.metadata or {},
+            priority=self.priority or Priority.normal,
+            reuse=self.reuse,
+            expires_in=self.expires_in,
+            deadline_in=self.deadline_in,
+            request_id=request_id,
+        )
 
 
 class NotesRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -105,7 +125,7 @@ class NotesRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     def __post_init__(self) -> None:
         refuse_nul(description=self.description or None)
-        _check_metadata(self.metadata or {})
+        check_metadata(self.metadata or {})
 
     @property
     def notes(self) -> Notes:
@@ -113,7 +133,8 @@ class NotesRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         return Notes(description=self.description, metadata=self.metadata)
 
 
-def _check_metadata(metadata: dict[Key, Value] | dict[Key, Value | None]) -> None:
+def check_metadata(metadata: dict[Key, Value] | dict[Key, Value | None]) -> None:
+    """Raise InvalidRequestError for what its type cannot tell."""
     for key, value in metadata.items():
         if _NOT_IN_A_KEY.search(key):
             raise InvalidRequestError("A key of `metadata` holds a control character or `=`.")

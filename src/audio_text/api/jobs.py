@@ -15,7 +15,6 @@ from audio_text.api.job_requests import NotesRequest, TranscribeRequest
 from audio_text.api.problems import documented, documented_header
 from audio_text.api.request_log import request_id_of
 from audio_text.domain.idempotency import IdempotencyKey, digest_of
-from audio_text.domain.job import Priority
 from audio_text.errors import (
     DatabaseUnavailableError,
     EmptyAudioError,
@@ -33,7 +32,6 @@ from audio_text.errors import (
     UploadMissingError,
     UploadTooLargeError,
 )
-from audio_text.services.submission import Submission
 
 JobId = Annotated[
     str,
@@ -80,20 +78,7 @@ async def transcribe(
     The upload is looked at first: it must be there, not too large, and hold sound. The job is safe once this answers.
     If the answer is lost, send the same request again under the same `Idempotency-Key`: there will be one job.
     """
-    submission = Submission(
-        filename=data.filename,
-        url=data.url,
-        caller=caller,
-        model=data.model or data.mode,
-        options=data.options,
-        description=data.description,
-        metadata=data.metadata or {},
-        priority=data.priority or Priority.normal,
-        reuse=data.reuse,
-        expires_in=data.expires_in,
-        deadline_in=data.deadline_in,
-        request_id=request_id_of(request.scope),
-    )
+    submission = data.submission(caller, request_id=request_id_of(request.scope))
     is_new = True
     if idempotency_key is None:
         job = await services.submission.submit(submission)

@@ -16,7 +16,7 @@ from litestar.openapi.spec import Example
 
 from audio_text.api.dto import FieldProblem, Problem
 from audio_text.api.request_log import request_id_of
-from audio_text.errors import AudioTextError, TransientError, WaitTooLongError
+from audio_text.errors import AudioTextError, BatchRefusedError, TransientError, WaitTooLongError
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -51,6 +51,12 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 def judged(request: Request[Any, Any, Any], error: Exception) -> Verdict:
     """Judge any exception; what is not foreseen is logged in full and told without internals."""
     match error:
+        case BatchRefusedError(http_status=status, code=code, detail=detail, refusals=refusals):
+            errors = tuple(
+                FieldProblem(field=f"jobs[{place}]", message=f"{refusal.code}: {refusal.detail}")
+                for place, refusal in refusals.items()
+            )
+            return Verdict(status=status, code=code, detail=detail, errors=errors)
         case AudioTextError(http_status=status, code=code, detail=detail) if status < HTTPStatus.INTERNAL_SERVER_ERROR:
             # RFC 9110, 15.5.2: a 401 says how to do better.
             headers = {"WWW-Authenticate": "Bearer"} if status == HTTPStatus.UNAUTHORIZED else _retry_after(error)

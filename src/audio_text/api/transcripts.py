@@ -18,7 +18,7 @@ from audio_text.api.dto import checked_job_id
 from audio_text.api.negotiation import is_known, preferred
 from audio_text.api.problems import documented, documented_header
 from audio_text.api.transcript_views import MEDIA_TYPES, TranscriptFacts
-from audio_text.domain.formats import TranscriptFormat, writer
+from audio_text.domain.formats import TranscriptFormat, Writer, writer
 from audio_text.domain.speakers import speakers_of
 from audio_text.domain.subtitles import DEFAULT_LIMITS, CueLimits
 from audio_text.errors import (
@@ -164,17 +164,24 @@ async def read_transcript(
     headers = _headers(stored, transcript_format, page) | {"ETag": _tag(stored, transcript_format, limits, page)}
     if is_known(headers["ETag"], request.headers.get("If-None-Match", "")):
         return Response(None, status_code=304, headers=headers)
-    document = writer(
+    document = document_of(stored, transcript_format, limits=limits)
+    parts = await services.transcripts.written(stored, document, first=page.first, last=page.last)
+    # To text/… the framework adds it by itself, and JSON knows no other.
+    charset = "; charset=utf-8" if transcript_format is TranscriptFormat.srt else ""
+    return Stream(parts, media_type=MEDIA_TYPES[transcript_format] + charset, headers=headers)
+
+
+def document_of(
+    stored: StoredTranscript, transcript_format: TranscriptFormat, *, limits: CueLimits = DEFAULT_LIMITS
+) -> Writer:
+    """Begin the document of a transcript."""
+    return writer(
         transcript_format,
         limits=limits,
         facts=TranscriptFacts.of(stored).fields,
         note=_note(stored) if stored.is_partial else None,
         speakers=speakers_of(stored.job.options),
     )
-    parts = await services.transcripts.written(stored, document, first=page.first, last=page.last)
-    # To text/… the framework adds it by itself, and JSON knows no other.
-    charset = "; charset=utf-8" if transcript_format is TranscriptFormat.srt else ""
-    return Stream(parts, media_type=MEDIA_TYPES[transcript_format] + charset, headers=headers)
 
 
 def _accepted(accept: str) -> TranscriptFormat:

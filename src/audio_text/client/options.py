@@ -60,6 +60,7 @@ class JobOptions(Choices, total=False):
 class JobFilters(TypedDict, total=False):
     """Which jobs are listed, and in which order. Of several values of one filter any will do, of `metadata` all."""
 
+    batch: str
     status: StatusName | Sequence[StatusName]
     model: str | Sequence[str]
     language: str | Sequence[str]

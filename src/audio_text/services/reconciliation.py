@@ -50,6 +50,7 @@ class ReconciliationService:
 
     def __init__(self, resources: Resources, *, settings: Settings) -> None:
         self._jobs = resources.jobs
+        self._batches = resources.batches
         self._queue = resources.queue
         self._storage = StorageService(resources, settings=settings)
         self._announcer = Announcer(jobs=resources.jobs, events=resources.events)
@@ -60,7 +61,9 @@ class ReconciliationService:
         async with asyncio.TaskGroup() as group:
             group.create_task(_every(LOOK_SECONDS, "wake_ups", self._restore_wake_ups_in_time))
             group.create_task(_every(LOOK_SECONDS, "ends", self.tell_ends))
+            group.create_task(_every(LOOK_SECONDS, "batches", self.end_batches))
             group.create_task(_every(TIDY_SECONDS, "expiry", self._storage.delete_expired))
+            group.create_task(_every(TIDY_SECONDS, "empty_batches", self.remove_empty_batches))
             group.create_task(_every(TIDY_SECONDS, "abandoned_files", self._storage.remove_abandoned))
             group.create_task(_every(SWEEP_SECONDS, "sweep", self._storage.sweep))
 
@@ -110,6 +113,16 @@ class ReconciliationService:
             await self._publish(untold)
             if untold:
                 log.warning("ends_told_again", count=len(untold))
+
+    async def end_batches(self) -> None:
+        """Say of batches that all their jobs are over. Raises DatabaseUnavailableError."""
+        for batch in await self._batches.end_finished():
+            log.info("batch_finished", batch_id=batch.id, jobs=batch.size)
+
+    async def remove_empty_batches(self) -> None:
+        """Forget finished batches of which no job is left. Raises DatabaseUnavailableError."""
+        if count := await self._batches.remove_empty():
+            log.info("empty_batches_removed", count=count)
 
     async def _publish(self, ended: Sequence[Job]) -> None:
         for job in ended:

@@ -63,8 +63,8 @@ class SubmissionService:
         self._uploads = UploadService(store=resources.store, settings=settings.upload)
 
     async def submit(self, submission: Submission) -> Job:
-        """Check, store, commit, then enqueue; the job is safe once this returns. Raises what `_checked` raises."""
-        job = await self._checked(submission)
+        """Check, store, commit, then enqueue; the job is safe once this returns. Raises what `check` raises."""
+        job = await self.check(submission)
         await self._jobs.add(job)
         await wake(self._queue, job.tier, job)
         return job
@@ -77,7 +77,7 @@ class SubmissionService:
         for _ in range(TRIES):
             if not key.takes_over and (earlier := await self.submitted(key)) is not None:
                 return earlier, False
-            job = await self._checked(submission)
+            job = await self.check(submission)
             if await self._jobs.add(job, key=key):
                 await wake(self._queue, job.tier, job)
                 return job, True
@@ -92,8 +92,8 @@ class SubmissionService:
             raise IdempotencyKeyReusedError
         return earlier.job
 
-    async def _checked(self, submission: Submission) -> Job:
-        """Look at the upload and make the job.
+    async def check(self, submission: Submission) -> Job:
+        """Look at the upload and make the job, which is stored by nobody yet.
 
         Raises UnknownModelError, ForeignUrlError, UploadMissingError, UploadTooLargeError, UnsupportedMediaError and
         its kinds, RecordingTooLongError, TooManyChannelsError, InvalidRequestError for options and expires_in, and

@@ -1,0 +1,101 @@
+"""The table of batches in PostgreSQL. Every method is one statement, and therefore one transaction."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from audio_text.adapters.rows import batch_of, job_record, json_text
+from audio_text.adapters.statements import COLUMNS, Statements
+from audio_text.domain.batch import Batch
+from audio_text.domain.idempotency import IdempotencyKey
+from audio_text.domain.job import Job
+from audio_text.errors import BatchNotFoundError
+
+# All jobs travel as one JSON text: as parameters they would be more than a statement can have. A twin that comes under
+# the same key waits at the unique index until the first is committed, and then stores nothing.
+ADD = f"""
+WITH added AS (
+    INSERT INTO batch AS held (id, owner, size, created_at, description, metadata, key, fingerprint)
+    VALUES ({{}}, {{}}, {{}}, {{}}, {{}}, {{}}::jsonb, {{}}, {{}})
+    ON CONFLICT DO NOTHING
+    RETURNING id
+), jobs AS (
+    INSERT INTO transcription_job ({COLUMNS})
+    SELECT {", ".join(f"job.{name}" for name in Job.__struct_fields__)}
+    FROM added CROSS JOIN jsonb_populate_recordset(NULL::transcription_job, {{}}::jsonb) AS job
+)
+SELECT id FROM added
+"""  # noqa: S608 -- our own column names
+
+SUBMITTED = "SELECT * FROM batch WHERE COALESCE(owner, '') = COALESCE({}::text, '') AND key = {}"
+
+TALLY = """
+SELECT count(*) FILTER (WHERE status = 'pending') AS pending,
+       count(*) FILTER (WHERE status = 'processing') AS processing,
+       count(*) FILTER (WHERE status = 'completed') AS completed,
+       count(*) FILTER (WHERE status = 'failed') AS failed,
+       count(*) FILTER (WHERE status = 'cancelled') AS cancelled,
+       COALESCE(avg(CASE WHEN status IN ('pending', 'processing') THEN progress ELSE 100 END), 100) AS progress
+FROM transcription_job WHERE batch_id = batch.id
+"""
+
+COUNTED = f"SELECT batch.*, tally.* FROM batch CROSS JOIN LATERAL ({TALLY}) AS tally"  # noqa: S608 -- our own text
+
+GET = f"{COUNTED} WHERE batch.id = {{}}"
+
+NEWEST = f"""
+{COUNTED} WHERE ({{}}::text IS NULL OR batch.owner = {{}})
+  AND (batch.created_at, batch.id) < (COALESCE({{}}, 'infinity'::timestamptz), COALESCE({{}}, ''))
+ORDER BY batch.created_at DESC, batch.id DESC LIMIT {{}}
+"""
+
+END_FINISHED = """
+UPDATE batch SET finished_at = now() WHERE finished_at IS NULL AND NOT EXISTS (
+    SELECT FROM transcription_job WHERE batch_id = batch.id AND status IN ('pending', 'processing')
+)
+RETURNING *
+"""
+
+REMOVE_EMPTY = """
+DELETE FROM batch WHERE finished_at IS NOT NULL AND NOT EXISTS (
+    SELECT FROM transcription_job WHERE batch_id = batch.id
+)
+RETURNING id
+"""
+
+
+class BatchTable(Statements):
+    """The port `BatchRepository` over a Piccolo engine."""
+
+    async def add(self, batch: Batch, jobs: Sequence[Job], *, key: IdempotencyKey | None = None) -> bool:
+        """Store a batch and its jobs."""
+        metadata = json_text(batch.metadata)
+        facts = (batch.id, batch.owner, batch.size, batch.created_at, batch.description, metadata)
+        under = (key.text, key.fingerprint) if key else (None, None)
+        records = json_text([job_record(job) for job in jobs])
+        return bool(await self._run(ADD, *facts, *under, records))
+
+    async def submitted(self, key: IdempotencyKey) -> tuple[str, Batch] | None:
+        """The fingerprint and the batch of a key."""
+        rows = await self._run(SUBMITTED, key.owner, key.text, repeatable=True)
+        return (rows[0]["fingerprint"], batch_of(rows[0])) if rows else None
+
+    async def get(self, batch_id: str) -> Batch:
+        """Read one batch. Raises BatchNotFoundError."""
+        rows = await self._run(GET, batch_id, repeatable=True)
+        if not rows:
+            raise BatchNotFoundError
+        return batch_of(rows[0])
+
+    async def newest(self, *, owner: str | None, limit: int, before: tuple[datetime, str] | None = None) -> list[Batch]:
+        """Batches, newest first."""
+        date, batch_id = before or (None, None)
+        rows = await self._run(NEWEST, owner, owner, date, batch_id, limit, repeatable=True)
+        return [batch_of(row) for row in rows]
+
+    async def end_finished(self) -> list[Batch]:
+        """Set finished_at where no job is unfinished."""
+        return [batch_of(row) for row in await self._run(END_FINISHED)]
+
+    async def remove_empty(self) -> int:
+        """Remove finished batches without jobs."""
+        return len(await self._run(REMOVE_EMPTY))

@@ -1,0 +1,266 @@
+"""Routes of batches: submit many recordings at once, see how far they are, cancel them, take all transcripts."""
+
+from datetime import datetime
+from typing import Annotated, Any, cast
+
+import msgspec
+from litestar import Request, Response, Router, get, post
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.openapi.spec import Example
+from litestar.params import JSONBody, PathParameter, QueryParameter
+from litestar.response import Stream
+from msgspec import Meta
+
+from audio_text.api.access import Access
+from audio_text.api.choices import refuse_nul
+from audio_text.api.dependencies import GivenCaller, GivenServices, GivenSettings
+from audio_text.api.dto import checked_job_id
+from audio_text.api.idempotency import REPLAYED_HEADER, GivenKey, checked_key
+from audio_text.api.job_requests import Description, Metadata, TranscribeRequest, check_metadata
+from audio_text.api.paging import LINK, Cursor, Limit, decoded, encoded, link
+from audio_text.api.problems import documented, documented_header
+from audio_text.api.request_log import request_id_of
+from audio_text.api.transcripts import document_of
+from audio_text.domain.batch import MOST_JOBS, Batch
+from audio_text.domain.formats import TranscriptFormat
+from audio_text.domain.idempotency import IdempotencyKey, digest_of
+from audio_text.errors import (
+    BatchNotFoundError,
+    BatchRefusedError,
+    DatabaseUnavailableError,
+    IdempotencyKeyReusedError,
+    InvalidRequestError,
+    JobNotFoundError,
+    StoreUnavailableError,
+)
+from audio_text.services.batches import new_batch
+from audio_text.services.export import zipped
+
+PATH = "/api/v1/batches"
+
+LARGEST_BODY_BYTES = 8_388_608
+"""8 MiB: a thousand jobs with upload links of S3, which are as long as the rest."""
+
+BatchId = Annotated[
+    str,
+    PathParameter(description="The batch's id.", examples=[Example(value="7d0b4c56-3f0c-4f4e-8d3b-2a5f6f9f2b11")]),
+]
+ALWAYS = (InvalidRequestError, BatchNotFoundError, DatabaseUnavailableError)
+
+
+class BatchRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Recordings to transcribe, each as for one job."""
+
+    jobs: Annotated[
+        Annotated[list[TranscribeRequest], Meta(min_length=1, max_length=MOST_JOBS)],
+        Meta(
+            description=f"At most {MOST_JOBS}. All of them are accepted, or none.",
+            examples=[[{"filename": "talk.m4a", "url": "https://store.example/audio-text/uploads/2b/2b9c.m4a"}]],
+        ),
+    ]
+    description: Annotated[
+        Description | None, Meta(description="A note, kept with the batch.", examples=["Interviews of May"])
+    ] = None
+    metadata: Annotated[
+        Metadata | None, Meta(description="Data of your own, kept with the batch.", examples=[{"project": "budget"}])
+    ] = None
+
+    def __post_init__(self) -> None:
+        refuse_nul(description=self.description)
+        check_metadata(self.metadata or {})
+
+
+class CountsView(msgspec.Struct, frozen=True, kw_only=True):
+    """How many jobs of a batch stand how."""
+
+    pending: Annotated[int, Meta(description="They wait.", examples=[3])]
+    processing: Annotated[int, Meta(description="A worker has them.", examples=[2])]
+    completed: Annotated[int, Meta(description="Their transcripts are there.", examples=[35])]
+    failed: Annotated[int, Meta(description="They ended without.", examples=[0])]
+    cancelled: Annotated[int, Meta(description="Somebody ended them.", examples=[0])]
+
+
+class BatchView(msgspec.Struct, frozen=True, kw_only=True):
+    """A batch. Its jobs are listed by `/job/read?batch=<id>`."""
+
+    id: Annotated[str, Meta(description="The batch's id.", examples=["7d0b4c56-3f0c-4f4e-8d3b-2a5f6f9f2b11"])]
+    size: Annotated[int, Meta(description="Jobs that it was submitted with.", examples=[40])]
+    counts: Annotated[CountsView, Meta(description="How they stand; those that were deleted are not counted.")]
+    progress: Annotated[
+        float, Meta(description="Percent, 0-100: the mean of its jobs, one that is over counts as done.", examples=[91])
+    ]
+    is_finished: Annotated[bool, Meta(description="Whether all of its jobs are over.", examples=[False])]
+    created_at: Annotated[datetime, Meta(description="When it was submitted.", examples=["2030-01-01T12:00:00Z"])]
+    finished_at: Annotated[
+        datetime | None,
+        Meta(
+            description="When the last job was over, found within seconds; a job that is retried later leaves it.",
+            examples=[None],
+        ),
+    ]
+    description: Annotated[str | None, Meta(description="The submitter's note.", examples=["Interviews of May"])]
+    metadata: Annotated[dict[str, str], Meta(description="The submitter's data.", examples=[{"project": "budget"}])]
+
+    @classmethod
+    def of(cls, batch: Batch) -> "BatchView":
+        """Show a batch that was read with its tally."""
+        tally = batch.tally
+        return cls(
+            id=batch.id,
+            size=batch.size,
+            counts=msgspec.convert(tally, CountsView, from_attributes=True),
+            progress=round(tally.progress, 2),
+            is_finished=not tally.unfinished,
+            created_at=batch.created_at,
+            finished_at=batch.finished_at,
+            description=batch.description,
+            metadata=batch.metadata,
+        )
+
+
+@post(
+    "/",
+    opt={"access": Access.submit},
+    request_max_body_size=LARGEST_BODY_BYTES,
+    summary="Submit a batch",
+    response_description="The batch, its jobs pending.",
+    response_headers=[
+        documented_header("Location", "Where to read it."),
+        documented_header(REPLAYED_HEADER, "`true` where it was submitted before, under the same key."),
+    ],
+    responses=documented(
+        InvalidRequestError,
+        BatchRefusedError,
+        IdempotencyKeyReusedError,
+        DatabaseUnavailableError,
+        StoreUnavailableError,
+    ),
+)
+async def submit_batch(
+    request: Request[Any, Any, Any],
+    data: JSONBody[BatchRequest],
+    *,
+    services: GivenServices,
+    settings: GivenSettings,
+    caller: GivenCaller,
+    idempotency_key: GivenKey = None,
+) -> Response[BatchView]:
+    """Have up to a thousand uploaded recordings transcribed.
+
+    Every upload is looked at first; if one of the jobs cannot be accepted, none is, and `errors` names each of those.
+    Then all of them are stored together, and are jobs like any others. Under an `Idempotency-Key` that is sent
+    again, the answer is the batch that it led to, as it is now, for as long as that batch is there.
+    """
+    key = None
+    if (text := checked_key(idempotency_key)) is not None:
+        seconds = settings.job.idempotency_seconds
+        key = IdempotencyKey(text=text, fingerprint=digest_of(data), seconds=seconds, owner=caller.owner)
+    request_id = request_id_of(request.scope)
+    submissions = [job.submission(caller, request_id=request_id) for job in data.jobs]
+    asked = new_batch(caller=caller, size=len(submissions), description=data.description, metadata=data.metadata or {})
+    batch, is_new = await services.batches.submit(asked, submissions, key=key)
+    headers = {"Location": f"{PATH}/{batch.id}"} | ({} if is_new else {REPLAYED_HEADER: "true"})
+    return Response(BatchView.of(batch), headers=headers)
+
+
+@get(
+    "/",
+    opt={"access": Access.read},
+    summary="List batches",
+    response_description="Batches, newest first.",
+    response_headers=[documented_header("Link", LINK)],
+    responses=documented(InvalidRequestError, DatabaseUnavailableError),
+)
+async def read_batches(
+    *,
+    services: GivenServices,
+    settings: GivenSettings,
+    caller: GivenCaller,
+    limit: Limit = None,
+    cursor: Cursor = None,
+) -> Response[list[BatchView]]:
+    """List your batches, newest first, a page at a time."""
+    size = min(limit or settings.job.list_limit, settings.job.list_limit)
+    before = cast("tuple[datetime, str]", decoded(cursor, of=PATH)) if cursor else None
+    found = await services.batches.newest(caller=caller, limit=size + 1, before=before)
+    batches, headers = found[:size], dict[str, str]()
+    if len(found) > size:
+        place = (batches[-1].created_at, batches[-1].id)
+        headers = link(PATH, [("limit", size)], cursor=encoded(place, of=PATH))
+    return Response([BatchView.of(batch) for batch in batches], headers=headers)
+
+
+@get(
+    "/{batch_id:str}",
+    opt={"access": Access.read},
+    summary="Read a batch",
+    response_description="The batch.",
+    responses=documented(*ALWAYS),
+)
+async def read_batch(batch_id: BatchId, services: GivenServices, caller: GivenCaller) -> BatchView:
+    """See how the jobs of a batch stand, and how far they are."""
+    return BatchView.of(await services.batches.get(_checked(batch_id), caller=caller))
+
+
+@post(
+    "/{batch_id:str}/cancel",
+    opt={"access": Access.submit},
+    status_code=200,
+    summary="Cancel a batch",
+    response_description="The batch; none of its jobs waits or runs any more.",
+    responses=documented(*ALWAYS),
+)
+async def cancel_batch(batch_id: BatchId, services: GivenServices, caller: GivenCaller) -> BatchView:
+    """End all jobs of a batch that wait or run; what was transcribed so far is kept. Safe to repeat."""
+    return BatchView.of(await services.batches.cancel(_checked(batch_id), caller=caller))
+
+
+@get(
+    "/{batch_id:str}/transcripts",
+    opt={"access": Access.read},
+    media_type="application/zip",
+    summary="Take all transcripts of a batch",
+    response_description="A zip archive, written while you read it.",
+    response_headers=[documented_header("Content-Disposition", "A name for the file.")],
+    responses=documented(*ALWAYS)
+    | {200: ResponseSpec(bytes, description="A zip archive.", media_type="application/zip", generate_examples=False)},
+)
+async def export_transcripts(
+    *,
+    batch_id: BatchId,
+    services: GivenServices,
+    caller: GivenCaller,
+    format: Annotated[  # noqa: A002 -- the name on the wire, which errors repeat
+        TranscriptFormat,
+        QueryParameter(description="What to write the transcripts as.", examples=[Example(value="srt")]),
+    ] = TranscriptFormat.text,
+) -> Stream:
+    """Take the transcripts of all completed jobs, in the order in which they were submitted.
+
+    `manifest.json` in the archive lists every job, with its file or why there is none. The archive may be taken at any
+    time: it holds what is completed by then.
+    """
+    batch = await services.batches.get(_checked(batch_id), caller=caller)
+    parts = zipped(
+        services.batches.jobs(batch.id),
+        transcripts=services.transcripts,
+        transcript_format=format,
+        writer_of=lambda stored: document_of(stored, format),
+    )
+    headers = {"Content-Disposition": f'attachment; filename="batch-{batch.id}.zip"', "Cache-Control": "no-store"}
+    return Stream(parts, media_type="application/zip", headers=headers)
+
+
+def _checked(batch_id: str) -> str:
+    """Give the id back if a batch could have it; they look like those of jobs. Raises BatchNotFoundError."""
+    try:
+        return checked_job_id(batch_id)
+    except JobNotFoundError as error:
+        raise BatchNotFoundError from error
+
+
+router = Router(
+    "/batches",
+    route_handlers=[submit_batch, read_batches, read_batch, cancel_batch, export_transcripts],
+    tags=["batches"],
+)
