@@ -4,15 +4,25 @@ from piccolo.conf.apps import AppConfig
 
 from audio_text.adapters.tables import (
     Batch,
+    Delivery,
     IdempotencyKey,
     TranscriptionAttempt,
     TranscriptionJob,
     TranscriptionSegment,
+    WebhookEndpoint,
 )
 from audio_text.settings import resource
 
 APP_CONFIG = AppConfig(
     app_name="audio_text",
     migrations_folder_path=resource("migrations"),
-    table_classes=[TranscriptionJob, TranscriptionSegment, TranscriptionAttempt, IdempotencyKey, Batch],
+    table_classes=[
+        TranscriptionJob,
+        TranscriptionSegment,
+        TranscriptionAttempt,
+        IdempotencyKey,
+        WebhookEndpoint,
+        Delivery,
+        Batch,
+    ],
 )

@@ -15,7 +15,7 @@ from litestar.openapi.spec import Components, License, Tag
 from litestar.params import FromPath
 from litestar.types import ControllerRouterHandler
 
-from audio_text.api import choices, dto, events, job_requests, messages, transcript_views, upload_views
+from audio_text.api import batch_views, choices, dto, events, job_requests, messages, transcript_views, upload_views
 from audio_text.api.access import Access
 from audio_text.api.dependencies import PROVIDERS
 from audio_text.api.openai import description
@@ -197,7 +197,16 @@ def _drop_ids_of_examples(node: object) -> None:
 def _schemas() -> dict[str, Any]:
     types = [
         kind
-        for module in (*description.MODULES, choices, dto, job_requests, messages, transcript_views, upload_views)
+        for module in (
+            *description.MODULES,
+            batch_views,
+            choices,
+            dto,
+            job_requests,
+            messages,
+            transcript_views,
+            upload_views,
+        )
         for kind in vars(module).values()
         if isinstance(kind, type) and issubclass(kind, msgspec.Struct) and kind.__module__ == module.__name__
         if kind not in _ONLY_BASES
