@@ -17,7 +17,7 @@ from service import DATA, MODEL, SMALL, Clients, median_ms, p90_ms, paused_worke
 
 from audio_text import logs
 from audio_text.adapters.engine import WhisperEngine
-from audio_text.bootstrap import open_resources
+from audio_text.bootstrap import open_ingest, open_resources
 from audio_text.domain.options import TranscriptionOptions
 from audio_text.domain.transcript import TranscriptChunk
 from audio_text.ports import ResumePoint
@@ -84,8 +84,13 @@ async def deltas(clients: Clients, streams: int) -> None:
     await engine.preload("demo")
     watchdog = ThreadWatchdog(abort=lambda *_: None, retire=lambda: None)
     first, all_of_them = [], []
-    async with open_resources(settings, name="bench", live=True) as resources:
-        service = TranscriptionService(resources, engine=engine, watchdog=watchdog, settings=settings, owner="bench")
+    async with (
+        open_resources(settings, name="bench", live=True) as resources,
+        open_ingest(resources, settings) as ingest,
+    ):
+        service = TranscriptionService(
+            resources, engine=engine, ingest=ingest, watchdog=watchdog, settings=settings, owner="bench"
+        )
         with paused_workers():
             for _ in range(streams + WARM_UP):
                 engine.decoded_at.clear()

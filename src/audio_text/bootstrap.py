@@ -13,11 +13,13 @@ from audio_text.adapters.database import open_database
 from audio_text.adapters.deliveries import PiccoloDeliveryRepository
 from audio_text.adapters.disk_store import DiskAudioStore
 from audio_text.adapters.event_stream import open_event_stream
+from audio_text.adapters.guarded_http import open_guarded_http
 from audio_text.adapters.job_queue import open_job_queue
 from audio_text.adapters.mailer import SmtpMailer
 from audio_text.adapters.migrations import migrate as run_migrations
 from audio_text.adapters.probe import PyAvProbe
 from audio_text.adapters.rate_limiter import open_rate_limiter
+from audio_text.adapters.remote_buckets import open_remote_buckets
 from audio_text.adapters.repository import PiccoloJobRepository
 from audio_text.adapters.s3_store import open_s3_store
 from audio_text.adapters.waiters import open_waiters
@@ -27,6 +29,7 @@ from audio_text.services.backlog import BacklogService
 from audio_text.services.batches import BatchService
 from audio_text.services.dead_letters import DeadLetterService
 from audio_text.services.delivery import DeliveryService
+from audio_text.services.ingest import IngestService
 from audio_text.services.lifecycle import LifecycleService
 from audio_text.services.limiting import LimitingService
 from audio_text.services.live import LiveService
@@ -119,6 +122,20 @@ async def migrate(settings: Settings, *, patience_seconds: float) -> list[str]:
     return await run_migrations(
         settings.database, settings.secrets.database_password, patience_seconds=patience_seconds
     )
+
+
+@asynccontextmanager
+async def open_ingest(resources: Resources, settings: Settings) -> AsyncGenerator[IngestService, None]:
+    """What a worker needs to bring recordings that lie elsewhere. Raises ConfigurationError."""
+    async with AsyncExitStack() as stack:
+        buckets = None
+        if settings.remote.enabled and settings.remote.allowed_buckets:
+            keys = settings.secrets
+            buckets = await stack.enter_async_context(
+                open_remote_buckets(settings.s3, access_key=keys.s3_access_key, secret_key=keys.s3_secret_key)
+            )
+        http = await stack.enter_async_context(open_guarded_http(settings.remote))
+        yield IngestService(resources, http=http, buckets=buckets, probe=PyAvProbe(), settings=settings)
 
 
 class ApiServices(msgspec.Struct, frozen=True, kw_only=True):

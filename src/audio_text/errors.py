@@ -176,7 +176,7 @@ class UnknownModelError(InvalidRequestError):
 
 
 class ForeignUrlError(InvalidRequestError):
-    """The url was not handed out by this service: ask for a presigned URL first."""
+    """The url was not handed out by this service: ask for a presigned URL first (others need remote.enabled)."""
 
     code = "foreign_url"
 

@@ -112,6 +112,10 @@ class JobRepository(Protocol):
         """Push the end of the lease out; False when the claim no longer holds."""
         ...
 
+    async def note_recording(self, claim: Claim, recording: "BroughtRecording") -> bool:
+        """Write down what a recording from elsewhere is, once it is stored; False when the claim no longer holds."""
+        ...
+
     async def record(self, claim: Claim, chunk: TranscriptChunk) -> bool:
         """Store a chunk: its segments, progress, language and durations, in one statement.
 
@@ -278,6 +282,14 @@ class Again(msgspec.Struct, frozen=True, kw_only=True):
     whisper_model: str | None = None
     tier: str | None = None
     options: TranscriptionOptions | None = None
+
+
+class BroughtRecording(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a recording once it is in our store; `duration` in seconds, where its container says it."""
+
+    size_bytes: int
+    content_type: str | None
+    duration: float | None
 
 
 class Notes(msgspec.Struct, frozen=True, kw_only=True):
@@ -796,5 +808,24 @@ class RemoteHttp(Protocol):
         """Get what is there, following redirects; `seconds` also bound the time in which the body is taken.
 
         `pieces` raise UploadTooLargeError when there are too many bytes, as does this where the server says so itself.
+        """
+        ...
+
+
+class BucketResponse(msgspec.Struct, frozen=True, kw_only=True):
+    """An object of somebody else's bucket; `pieces` is its body, as it comes."""
+
+    size_bytes: int
+    content_type: str | None
+    pieces: AsyncIterator[bytes]
+
+
+class RemoteBuckets(Protocol):
+    """Buckets beside our own, read with our keys."""
+
+    def stream(self, bucket: str, key: str) -> AbstractAsyncContextManager[BucketResponse]:
+        """Get an object.
+
+        Raises RemoteRefusedError when it is not there or not for us, RemoteUnavailableError.
         """
         ...

@@ -8,7 +8,7 @@ from audio_text.adapters.rows import RANKS
 from audio_text.domain.blocks import WINDOW_SECONDS
 from audio_text.domain.job import AttemptEnd, Completed, Failed, Job, JobStatus
 from audio_text.domain.transcript import TranscriptChunk
-from audio_text.ports import Claim, Released
+from audio_text.ports import BroughtRecording, Claim, Released
 from fakes.rows import LOST, UNFINISHED, FakeRows, age, end, is_expired, is_late, storable_struct
 
 COPIED = (
@@ -80,6 +80,12 @@ class FakeJobClaims(FakeRows):
     async def extend_lease(self, claim: Claim, *, lease_seconds: float) -> bool:
         lease_expires_at = datetime.now(UTC) + timedelta(seconds=lease_seconds)
         return await self._write(claim, lease_expires_at=lease_expires_at)
+
+    async def note_recording(self, claim: Claim, recording: BroughtRecording) -> bool:
+        changes = {"file_size_bytes": recording.size_bytes, "content_type": recording.content_type}
+        if recording.duration is not None:
+            changes["duration"] = recording.duration
+        return await self._write(claim, **changes)
 
     async def record(self, claim: Claim, chunk: TranscriptChunk) -> bool:
         written = await self._write(

@@ -11,7 +11,7 @@ from typing import Any
 import httpcore
 import pytest
 
-from audio_text.adapters.guarded_http import GuardedHttp, open_guarded_http, remote_errors, retry_after
+from audio_text.adapters.guarded_http import GuardedHttp, open_guarded_http, remote_errors
 from audio_text.errors import (
     AudioTextError,
     ConfigurationError,
@@ -413,16 +413,3 @@ def _errors_of_httpcore() -> list[Callable[[], Exception]]:
 def test_no_error_of_httpcore_escapes(kind: Callable[[], Exception]) -> None:
     with pytest.raises(AudioTextError), remote_errors(NAME):
         raise kind()
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [("120", 120.0), ("0", 0.0), ("999999999", 86_400.0), ("", None), ("soon", None), ("-5", None), ("1e9", None)],
-)
-def test_how_long_a_server_asks_to_wait_is_read_within_bounds(text: str, seconds: float | None) -> None:
-    assert retry_after({"retry-after": text}) == seconds
-
-
-def test_how_long_a_server_asks_to_wait_may_be_a_date() -> None:
-    assert retry_after({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}) == 0.0
-    assert retry_after({"retry-after": "Wed, 21 Oct 2999 07:28:00 GMT"}) == 86_400.0

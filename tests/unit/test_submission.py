@@ -14,6 +14,8 @@ from audio_text.errors import (
     InvalidAudioError,
     InvalidRequestError,
     NoSoundTrackError,
+    PrivateAddressError,
+    RemoteUrlError,
     StoreUnavailableError,
     UnknownModelError,
     UnsupportedMediaError,
@@ -264,3 +266,76 @@ async def test_an_upload_of_another_owner_is_a_foreign_url_and_nothing_of_it_is_
             await world.submit("https://elsewhere.test/a.wav", caller=caller)
         assert foreign.value.detail == unknown.value.detail
     assert len(world.jobs.jobs) == 1
+
+
+ELSEWHERE = "https://media.example/talks/one.mp3?X-Signature=secret"
+
+
+async def test_a_recording_elsewhere_is_only_taken_where_a_setting_says_so() -> None:
+    with pytest.raises(ForeignUrlError, match=r"remote\.enabled"):
+        await World().submit(ELSEWHERE)
+
+
+async def test_a_recording_elsewhere_is_taken_unseen_and_shown_without_its_secret() -> None:
+    world = World(remote__enabled=True)
+
+    job = await world.submit(ELSEWHERE)
+
+    assert (job.status, job.source_url) == (JobStatus.pending, ELSEWHERE)
+    assert job.url == "https://media.example/talks/one.mp3"
+    assert (job.file_size_bytes, job.duration, job.content_type) == (0, None, None)
+    assert job.object_key.endswith(".wav")  # by the name that the client gives it
+    assert await world.jobs.get(job.id) == job
+    assert len(world.queue.messages) == 1
+
+
+async def test_two_jobs_for_one_address_have_recordings_of_their_own() -> None:
+    world = World(remote__enabled=True)
+
+    first, second = await world.submit(ELSEWHERE), await world.submit(ELSEWHERE)
+
+    assert first.object_key != second.object_key
+
+
+async def test_an_upload_of_ours_is_looked_at_though_recordings_elsewhere_are_taken() -> None:
+    world = World(remote__enabled=True)
+    url = await world.upload(media.wav())
+
+    assert (await world.submit(url)).source_url is None
+    target = await world.uploads.create(filename="a.wav", content_type=None, size_bytes=9)
+    with pytest.raises(UploadMissingError):
+        await world.submit(target.url)
+
+
+@pytest.mark.parametrize(
+    ("url", "error"),
+    [
+        ("http://media.example/one.mp3", RemoteUrlError),
+        ("https://media.example:8080/one.mp3", RemoteUrlError),
+        ("https://user:secret@media.example/one.mp3", RemoteUrlError),
+        ("https://127.0.0.1/one.mp3", PrivateAddressError),
+        ("https://[::1]/one.mp3", PrivateAddressError),
+        ("https://169.254.169.254/latest/meta-data/", PrivateAddressError),
+        ("https://2130706433/one.mp3", RemoteUrlError),
+        ("s3://theirs/one.mp3", RemoteUrlError),
+        ("s3://audio-text/uploads/ab/abc.mp3", RemoteUrlError),
+        ("s3://allowed", RemoteUrlError),
+        ("ftp://media.example/one.mp3", ForeignUrlError),
+        ("file:///etc/passwd", ForeignUrlError),
+        ("/etc/passwd", ForeignUrlError),
+        ("uploads/ab/abc.mp3", ForeignUrlError),
+    ],
+)
+async def test_an_address_that_nobody_goes_to_is_refused_at_once(url: str, error: type[Exception]) -> None:
+    world = World(remote__enabled=True, remote__allowed_buckets=["allowed", "audio-text"])
+    with pytest.raises(error):
+        await world.submit(url)
+    assert world.queue.messages == []
+
+
+async def test_an_object_of_an_allowed_bucket_is_taken() -> None:
+    world = World(remote__enabled=True, remote__allowed_buckets=["allowed"])
+
+    job = await world.submit("s3://allowed/talks 2030/one.mp3?x#y")
+
+    assert job.url == job.source_url == "s3://allowed/talks 2030/one.mp3?x#y"

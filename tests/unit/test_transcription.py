@@ -28,6 +28,7 @@ from factories import make_chunk, make_job, make_segment, make_settings
 from fakes.batches import FakeBatchRepository
 from fakes.events import FakeEventStream
 from fakes.queue import FakeJobQueue
+from fakes.remote import no_ingest
 from fakes.repository import FakeJobRepository
 from fakes.store import FakeAudioStore
 from fakes.watchdog import FakeWatchdog
@@ -88,6 +89,7 @@ class World:
         return TranscriptionService(
             resources,
             engine=self.engine,
+            ingest=no_ingest(resources, self.settings),
             watchdog=self.watchdog,
             settings=self.settings,
             owner="test",

@@ -7,8 +7,6 @@ import asyncio
 import ssl
 from collections.abc import AsyncGenerator, Generator, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, contextmanager
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import cast
 
@@ -34,9 +32,6 @@ REDIRECTS = frozenset({301, 302, 303, 307, 308})
 UNCOMPRESSED = frozenset({"", "identity"})
 
 OURS = {"user-agent": "audio-text", "accept": "*/*", "accept-encoding": "identity", "connection": "close"}
-
-LONGEST_RETRY_AFTER = 86_400.0
-"""Seconds; who asks for more gets no more."""
 
 
 @asynccontextmanager
@@ -116,11 +111,7 @@ class GuardedHttp:
                 yield response
 
     def _checked(self, target: WebUrl) -> WebUrl:
-        if target.scheme == "http" and not self._settings.allow_http:
-            raise RemoteUrlError("The address has to begin with https://.")
-        if target.port not in self._settings.ports:
-            allowed = ", ".join(map(str, self._settings.ports))
-            raise RemoteUrlError(f"The address names the port {target.port}; allowed here: {allowed}.")
+        target.check(ports=self._settings.ports, allow_http=self._settings.allow_http)
         return target
 
     def _redirected(self, target: WebUrl, location: str) -> WebUrl:
@@ -128,16 +119,6 @@ class GuardedHttp:
         if target.scheme == "https" and following.scheme == "http":
             raise RemoteUrlError("The server redirects from https to http.")
         return following
-
-
-def retry_after(headers: Mapping[str, str], *, now: datetime | None = None) -> float | None:
-    """Seconds that an answer asks to wait, as a number or a date (RFC 9110), a day at most; None: it does not."""
-    text = headers.get("retry-after", "").strip()
-    try:
-        seconds = float(text) if text.isdecimal() else _until(text, now or datetime.now(UTC))
-    except ValueError:
-        return None
-    return min(max(seconds, 0.0), LONGEST_RETRY_AFTER)
 
 
 @contextmanager
@@ -202,12 +183,6 @@ def _body(response: httpcore.Response) -> AbstractAsyncContextManager[AsyncGener
 
 def _headers(response: httpcore.Response) -> dict[str, str]:
     return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers}
-
-
-def _until(text: str, now: datetime) -> float:
-    """Raises ValueError."""
-    moment = parsedate_to_datetime(text)
-    return (moment.replace(tzinfo=moment.tzinfo or UTC) - now).total_seconds()
 
 
 def _trusted(ca_file: str) -> ssl.SSLContext:

@@ -10,7 +10,7 @@ from audio_text.adapters.statements import SELECTED, Statements
 from audio_text.domain.blocks import WINDOW_SECONDS
 from audio_text.domain.job import AttemptEnd, Completed, Failed, Job
 from audio_text.domain.transcript import TranscriptChunk
-from audio_text.ports import Claim, Released
+from audio_text.ports import BroughtRecording, Claim, Released
 
 # A job that is still processing was lost. Nobody knows how far into its next window its worker was: the whole of it is
 # counted as decoded again, if the worker had begun at all. The last segment counts, too, unless it is of one channel
@@ -45,6 +45,12 @@ SELECT {SELECTED} FROM taken
 # Not update_date: a heartbeat is no news about the job.
 EXTEND_LEASE = """
 UPDATE transcription_job SET lease_expires_at = now() + make_interval(secs => {})
+WHERE id = {} AND claims = {} AND status = 'processing' RETURNING id
+"""
+
+NOTE_RECORDING = """
+UPDATE transcription_job
+SET file_size_bytes = {}, content_type = {}, duration = COALESCE({}, duration), update_date = now()
 WHERE id = {} AND claims = {} AND status = 'processing' RETURNING id
 """
 
@@ -169,6 +175,11 @@ class JobClaims(Statements):
     async def extend_lease(self, claim: Claim, *, lease_seconds: float) -> bool:
         """Push the end of the lease out."""
         return bool(await self._run(EXTEND_LEASE, lease_seconds, claim.job_id, claim.token, repeatable=True))
+
+    async def note_recording(self, claim: Claim, recording: BroughtRecording) -> bool:
+        """Write down what a recording from elsewhere is."""
+        news = (recording.size_bytes, recording.content_type, recording.duration)
+        return bool(await self._run(NOTE_RECORDING, *news, claim.job_id, claim.token, repeatable=True))
 
     async def record(self, claim: Claim, chunk: TranscriptChunk) -> bool:
         """Store a chunk; its segments replace those from its first on."""

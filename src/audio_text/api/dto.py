@@ -164,6 +164,13 @@ class JobView(msgspec.Struct, frozen=True, kw_only=True):
         Meta(description="The arithmetic it was really transcribed with.", examples=["int8_float32"]),
     ]
     request_id: Annotated[str | None, Meta(description="X-Request-ID of the submission.", examples=["b1946ac9"])]
+    source: Annotated[
+        str | None,
+        Meta(
+            description="Where the recording is fetched from, without what follows a `?`; null for an upload.",
+            examples=["https://media.example/talk.m4a"],
+        ),
+    ]
     queue_position: Annotated[
         int | None,
         Meta(
@@ -185,7 +192,13 @@ class JobView(msgspec.Struct, frozen=True, kw_only=True):
         """Show a job as clients see it, and its place in the queue where that is known."""
         same = {name: getattr(job, name) for name in _SHOWN_AS_THEY_ARE}
         position, eta_seconds = (place.position, place.eta_seconds) if place else (None, None)
-        return cls(**same, expires_in=job.expires_in_seconds, queue_position=position, eta_seconds=eta_seconds)
+        return cls(
+            **same,
+            expires_in=job.expires_in_seconds,
+            source=job.url if job.source_url else None,
+            queue_position=position,
+            eta_seconds=eta_seconds,
+        )
 
 
 _SHOWN_AS_THEY_ARE = tuple(name for name in JobView.__struct_fields__ if name in Job.__struct_fields__)

@@ -40,7 +40,8 @@ class TranscribeRequest(Choices, frozen=True, kw_only=True, forbid_unknown_field
         Meta(
             min_length=1,
             max_length=8_192,
-            description="The upload URL as it was handed out.",
+            description="The upload URL as it was handed out. Where the service fetches recordings that lie elsewhere: "
+            "an https:// URL that gives the file away without a login, or s3://bucket/key of a bucket that it reads.",
             examples=["https://store.example/audio-text/uploads/2b/2b9c.m4a?X-Amz-Signature=6f1e"],
         ),
     ]

@@ -26,6 +26,8 @@ from audio_text.errors import (
     JobStateError,
     MailUnavailableError,
     NoSoundTrackError,
+    PrivateAddressError,
+    RemoteUrlError,
     StoreUnavailableError,
     UnknownModelError,
     UnsupportedMediaError,
@@ -52,6 +54,8 @@ JobId = Annotated[
         InvalidRequestError,
         UnknownModelError,
         ForeignUrlError,
+        RemoteUrlError,
+        PrivateAddressError,
         EmptyAudioError,
         UploadMissingError,
         UploadTooLargeError,
@@ -73,9 +77,10 @@ async def transcribe(
     settings: GivenSettings,
     idempotency_key: GivenKey = None,
 ) -> Response[JobView]:
-    """Have an uploaded recording transcribed.
+    """Have a recording transcribed that was uploaded, or that lies elsewhere, where the service fetches such.
 
-    The upload is looked at first: it must be there, not too large, and hold sound. The job is safe once this answers.
+    An upload is looked at first: it must be there, not too large, and hold sound. What lies elsewhere is fetched and
+    looked at when its turn has come; what is wrong with it ends the job then. The job is safe once this answers.
     If the answer is lost, send the same request again under the same `Idempotency-Key`: there will be one job.
     """
     submission = data.submission(caller, request_id=request_id_of(request.scope))

@@ -59,6 +59,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     is_dead_letter: bool = False
     recomputed_seconds: float = 0.0
     request_id: str | None = None
+    source: str | None = None
     device: str | None = None
     compute_type: str | None = None
     queue_position: int | None = None

@@ -1,6 +1,7 @@
 """Addresses on the web that clients name: read by one strict reader, so that nobody else reads them otherwise."""
 
 import re
+from collections.abc import Collection
 from ipaddress import IPv6Address
 from urllib.parse import quote, urljoin, urlsplit
 
@@ -63,6 +64,14 @@ class WebUrl(msgspec.Struct, frozen=True, kw_only=True):
             return WebUrl.parse(urljoin(str(self), location))
         except ValueError as error:
             raise RemoteUrlError from error
+
+    def check(self, *, ports: Collection[int], allow_http: bool) -> None:
+        """Raise RemoteUrlError for a scheme or a port that is not allowed."""
+        if self.scheme == "http" and not allow_http:
+            raise RemoteUrlError("The address has to begin with https://.")
+        if self.port not in ports:
+            allowed = ", ".join(map(str, ports)) or "none"
+            raise RemoteUrlError(f"The address names the port {self.port}; allowed here: {allowed}.")
 
     @property
     def authority(self) -> str:

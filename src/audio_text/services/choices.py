@@ -4,8 +4,9 @@ from typing import cast
 
 import msgspec
 
-from audio_text.domain.options import TranscriptionOptions
-from audio_text.errors import InvalidRequestError
+from audio_text.domain.options import Channels, TranscriptionOptions
+from audio_text.domain.transcript import AudioFacts
+from audio_text.errors import InvalidRequestError, TooManyChannelsError
 
 
 def chosen_options(otherwise: TranscriptionOptions, changes: dict[str, object]) -> TranscriptionOptions:
@@ -18,6 +19,12 @@ def chosen_options(otherwise: TranscriptionOptions, changes: dict[str, object]) 
     if end is not None and end <= options.clip_start_seconds:
         raise InvalidRequestError("clip_end_seconds must be greater than clip_start_seconds.")
     return options
+
+
+def check_channels(facts: AudioFacts, options: TranscriptionOptions, *, most: int) -> None:
+    """Raise TooManyChannelsError for a recording whose channels are wanted separately and are more."""
+    if options.channels is Channels.separate and facts.channels > most:
+        raise TooManyChannelsError.of(facts.channels, most)
 
 
 def _merged(otherwise: dict[str, object], changes: dict[str, object]) -> dict[str, object]:

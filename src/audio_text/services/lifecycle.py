@@ -67,7 +67,7 @@ class LifecycleService:
             tier=self._settings.route(model) if model else None,
             options=chosen_options(job.options, options) if options else None,
         )
-        if job.status in RETRYABLE:
+        if job.status in RETRYABLE and job.source_url is None:
             await self._check_recording(job)
         job = await self._jobs.retry(job_id, again=again)
         log.info("job_retried", job_id=job.id, model=job.whisper_model)

@@ -1,4 +1,7 @@
-"""Use case: accept a job. Look at what was uploaded, store the row, and only then wake a worker."""
+"""Use case: accept a job. Look at what was uploaded, store the row, and only then wake a worker.
+
+What lies elsewhere is looked at by the worker that brings it.
+"""
 
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -9,17 +12,17 @@ import msgspec
 from audio_text.domain.access import ANYBODY, Caller
 from audio_text.domain.idempotency import IdempotencyKey
 from audio_text.domain.job import Job, JobStatus, Priority
-from audio_text.domain.options import Channels
+from audio_text.domain.options import TranscriptionOptions
 from audio_text.errors import (
     DatabaseUnavailableError,
     ForeignUrlError,
     IdempotencyKeyReusedError,
     InvalidRequestError,
     RecordingTooLongError,
-    TooManyChannelsError,
 )
 from audio_text.ports import AudioProbe, Resources
-from audio_text.services.choices import chosen_options
+from audio_text.services.choices import check_channels, chosen_options
+from audio_text.services.ingest import Sources
 from audio_text.services.uploads import UploadService, sees_upload
 from audio_text.services.waking import wake
 from audio_text.settings import Settings
@@ -61,6 +64,7 @@ class SubmissionService:
         self._probe = probe
         self._settings = settings
         self._uploads = UploadService(store=resources.store, settings=settings.upload)
+        self._sources = Sources(settings)
 
     async def submit(self, submission: Submission) -> Job:
         """Check, store, commit, then enqueue; the job is safe once this returns. Raises what `check` raises."""
@@ -95,32 +99,29 @@ class SubmissionService:
     async def check(self, submission: Submission) -> Job:
         """Look at the upload and make the job, which is stored by nobody yet.
 
-        Raises UnknownModelError, ForeignUrlError, UploadMissingError, UploadTooLargeError, UnsupportedMediaError and
-        its kinds, RecordingTooLongError, TooManyChannelsError, InvalidRequestError for options and expires_in, and
-        TransientError when the store or the database is away.
+        Raises UnknownModelError, ForeignUrlError, RemoteUrlError, PrivateAddressError, UploadMissingError,
+        UploadTooLargeError, UnsupportedMediaError and its kinds, RecordingTooLongError, TooManyChannelsError,
+        InvalidRequestError for options and expires_in, and TransientError when the store or the database is away.
         """
         model = submission.model or self._settings.job.default_model
         tier = self._settings.route(model)
         options = chosen_options(self._settings.options, submission.options)
         expires_in_seconds = self._expiry(submission.expires_in)
-        key = self._store.key_of(submission.url)
-        if not sees_upload(submission.caller, key):
-            raise ForeignUrlError
-        self._uploads.check_extension(key)
-        stored = await self._store.stat(key)
-        self._uploads.check_size(stored.size_bytes)
-        facts = await self._probe.probe(partial(self._store.read_range, key), stored.size_bytes)
-        _check_length(facts.duration, submission.longest_seconds)
-        if options.channels is Channels.separate and facts.channels > self._settings.engine.max_channels:
-            raise TooManyChannelsError.of(facts.channels, self._settings.engine.max_channels)
+        try:
+            key = self._store.key_of(submission.url)
+        except ForeignUrlError:
+            found = self._elsewhere(submission)
+        else:
+            found = await self._uploaded(key, submission, options)
         now = datetime.now(UTC)
         return Job(
             id=str(uuid4()),
             filename=submission.filename,
-            url=submission.url.partition("?")[0],
-            object_key=key,
-            file_size_bytes=stored.size_bytes,
-            content_type=stored.content_type,
+            url=found.url,
+            object_key=found.key,
+            file_size_bytes=found.size_bytes,
+            content_type=found.content_type,
+            source_url=found.source_url,
             status=JobStatus.pending,
             whisper_model=model,
             tier=tier,
@@ -134,10 +135,33 @@ class SubmissionService:
             reuse=self._settings.job.reuse if submission.reuse is None else submission.reuse,
             deadline=now + timedelta(seconds=submission.deadline_in) if submission.deadline_in else None,
             expires_in_seconds=expires_in_seconds,
-            duration=facts.duration,
+            duration=found.duration,
             creation_date=now,
             update_date=now,
         )
+
+    async def _uploaded(self, key: str, submission: Submission, options: TranscriptionOptions) -> "_Found":
+        if not sees_upload(submission.caller, key):
+            raise ForeignUrlError
+        self._uploads.check_extension(key)
+        stored = await self._store.stat(key)
+        self._uploads.check_size(stored.size_bytes)
+        facts = await self._probe.probe(partial(self._store.read_range, key), stored.size_bytes)
+        _check_length(facts.duration, submission.longest_seconds)
+        check_channels(facts, options, most=self._settings.engine.max_channels)
+        return _Found(
+            url=submission.url.partition("?")[0],
+            key=key,
+            size_bytes=stored.size_bytes,
+            content_type=stored.content_type,
+            duration=facts.duration,
+        )
+
+    def _elsewhere(self, submission: Submission) -> "_Found":
+        """A recording that nobody has looked at yet: the worker brings it."""
+        source = self._sources.named(submission.url)
+        key = self._sources.new_key(submission.filename, source, owner=submission.caller.owner)
+        return _Found(url=source.shown, key=key, source_url=submission.url)
 
     def _expiry(self, expires_in: int | None) -> int | None:
         """How many seconds after its end the job is removed; None: never. Raises InvalidRequestError."""
@@ -147,6 +171,17 @@ class SubmissionService:
         if expires_in > longest:
             raise InvalidRequestError(f"`expires_in` is {expires_in} seconds; this service allows at most {longest}.")
         return expires_in
+
+
+class _Found(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of the recording; of one that lies elsewhere, only where."""
+
+    url: str
+    key: str
+    size_bytes: int = 0
+    content_type: str | None = None
+    duration: float | None = None
+    source_url: str | None = None
 
 
 def _check_length(duration: float | None, longest: float | None) -> None:

@@ -17,11 +17,13 @@ from audio_text.errors import (
     AudioTextError,
     EngineBrokenError,
     LeaseLostError,
+    RemoteUnavailableError,
     TransientError,
     WorkerLostError,
 )
 from audio_text.ports import Claim, Engine, Released, Resources, ResumePoint, Watchdog
 from audio_text.services.announcement import Announcer
+from audio_text.services.ingest import IngestService
 from audio_text.services.lease import Leases
 from audio_text.services.resuming import resume_point
 from audio_text.services.reuse import Reuse, sha256_of
@@ -34,6 +36,9 @@ log = structlog.get_logger(__name__)
 
 RANDOM = secrets.SystemRandom()
 
+MOST_PATIENCE_SECONDS = 3_600.0
+"""A server that asks for more time gets no more than this between two attempts."""
+
 HAND_BACK_SECONDS = 5.0
 """How long a stopping worker tries to give its job back before it leaves that to the lease."""
 
@@ -44,11 +49,12 @@ class TranscriptionService:
     `chance` draws from 0 to 1 for the delays of retries.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- what an attempt is made of
         self,
         resources: Resources,
         *,
         engine: Engine,
+        ingest: IngestService,
         watchdog: Watchdog,
         settings: Settings,
         owner: str,
@@ -62,6 +68,7 @@ class TranscriptionService:
         self._storage = StorageService(resources, settings=settings)
         self._leases = Leases(resources, lease_seconds=settings.worker.lease_seconds)
         self._engine = engine
+        self._ingest = ingest
         self._watchdog = watchdog
         self._chance = chance
         self._settings = settings
@@ -140,6 +147,7 @@ class TranscriptionService:
         if job.attempt > tier.retry.retries + 1:
             raise WorkerLostError
         resume = await self._resume_point(attempt)
+        job = attempt.job = await self._ingest.bring(job)
         async with (
             time_limit(tier, attempt.claim, watchdog=self._watchdog) as limit,
             self._store.fetch(job.object_key) as audio,
@@ -193,6 +201,8 @@ class TranscriptionService:
         if delay is None:
             await self._fail(attempt, error, is_dead_letter=True)
             return
+        if isinstance(error, RemoteUnavailableError) and error.retry_after:
+            delay = max(delay, min(error.retry_after, MOST_PATIENCE_SECONDS))
         log.warning("job_will_be_retried", code=error.code, error=error.detail, delay_seconds=delay)
         reason = Released(end=AttemptEnd.retried, error_code=error.code, error_message=error.detail)
         await self._release(attempt, delay_seconds=delay, reason=reason)

@@ -71,9 +71,15 @@ class UploadService:
         )
 
     async def receive(
-        self, *, filename: str, content_type: str | None, body: AsyncIterator[bytes], owner: str | None = None
+        self,
+        *,
+        filename: str,
+        content_type: str | None,
+        body: AsyncIterator[bytes],
+        owner: str | None = None,
+        key: str | None = None,
     ) -> Recording:
-        """Store a recording of this owner as it arrives, whole or not at all.
+        """Store a recording of this owner as it arrives, whole or not at all, under this key or a fresh one.
 
         What its name does not tell of its kind, its type or its beginning may. Raises UnsupportedMediaError,
         UploadTooLargeError, EmptyAudioError, StoreUnavailableError; errors of `body` pass through.
@@ -83,7 +89,7 @@ class UploadService:
             raise EmptyAudioError
         extension = self._accepted_extension(filename, content_type, beginning)
         digest = hashlib.sha256()
-        key = new_key(extension, owner=owner)
+        key = key or new_key(extension, owner=owner)
         pieces = self._measured(beginning, body, digest)
         await self._store.write(key, content_type=content_type or None, body=pieces)
         return Recording(
@@ -108,6 +114,10 @@ class UploadService:
             accepted = ", ".join(self._settings.extensions)
             raise UnsupportedMediaError(f"{found} not accepted here. Accepted: {accepted}.")
         return extension
+
+    def is_accepted(self, filename: str) -> bool:
+        """Whether its name alone tells that it is of an accepted kind."""
+        return extension_of(filename) in self._settings.extensions
 
     def check_size(self, size_bytes: int) -> None:
         """Raise UploadTooLargeError or EmptyAudioError for a size that is not accepted."""

@@ -168,6 +168,11 @@ def _remote(settings: Settings, origin: OriginOf) -> Iterator[str]:
                 f'remote.allowed_networks has "{text}" ({origin("remote.allowed_networks")}): '
                 f"allowed are networks like 10.20.0.0/16 ({error})."
             )
+    if settings.store.kind is StoreKind.s3 and settings.s3.bucket in settings.remote.allowed_buckets:
+        yield (
+            f'remote.allowed_buckets has "{settings.s3.bucket}" ({origin("remote.allowed_buckets")}): that is '
+            f"s3.bucket, where everybody's uploads lie."
+        )
 
 
 def _work(settings: Settings, origin: OriginOf) -> Iterator[str]:

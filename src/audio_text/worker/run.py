@@ -19,7 +19,7 @@ import structlog
 from audio_text.adapters.broker import make_broker, make_worker
 from audio_text.adapters.engine import WhisperEngine
 from audio_text.adapters.queue_protocol import ACTOR_NAME
-from audio_text.bootstrap import open_resources
+from audio_text.bootstrap import open_ingest, open_resources
 from audio_text.ports import Claim
 from audio_text.services.dependencies import dependencies, watching
 from audio_text.services.reconciliation import ReconciliationService
@@ -88,6 +88,7 @@ class WorkerProcess:
         async with (
             open_resources(self._settings, name=self._name, live=True) as resources,
             watching(dependencies(resources, self._settings)),
+            open_ingest(resources, self._settings) as ingest,
         ):
             reconciliation = ReconciliationService(resources, settings=self._settings)
             await reconciliation.relieve(self._owner)
@@ -99,7 +100,12 @@ class WorkerProcess:
             )
             await self._preload(engine)
             self._service = TranscriptionService(
-                resources, engine=engine, watchdog=self._watchdog, settings=self._settings, owner=self._owner
+                resources,
+                engine=engine,
+                ingest=ingest,
+                watchdog=self._watchdog,
+                settings=self._settings,
+                owner=self._owner,
             )
             self._watchdog.start()
             async with self._consuming(), asyncio.TaskGroup() as group:
