@@ -15,6 +15,7 @@ from audio_text.adapters.disk_store import DiskAudioStore
 from audio_text.adapters.event_stream import open_event_stream
 from audio_text.adapters.guarded_http import open_guarded_http
 from audio_text.adapters.job_queue import open_job_queue
+from audio_text.adapters.key_table import PiccoloKeyRepository
 from audio_text.adapters.mailer import SmtpMailer
 from audio_text.adapters.migrations import migrate as run_migrations
 from audio_text.adapters.probe import PyAvProbe
@@ -22,9 +23,11 @@ from audio_text.adapters.rate_limiter import open_rate_limiter
 from audio_text.adapters.remote_buckets import open_remote_buckets
 from audio_text.adapters.repository import PiccoloJobRepository
 from audio_text.adapters.s3_store import open_s3_store
+from audio_text.adapters.tickets import open_tickets
 from audio_text.adapters.waiters import open_waiters
 from audio_text.adapters.webhook_endpoints import PiccoloWebhookRepository
-from audio_text.ports import AudioStore, OpenResources, Resources, UploadReceiver
+from audio_text.ports import AudioStore, KeyRepository, OpenResources, Resources, UploadReceiver
+from audio_text.services.access import AccessService
 from audio_text.services.backlog import BacklogService
 from audio_text.services.batches import BatchService
 from audio_text.services.dead_letters import DeadLetterService
@@ -66,6 +69,7 @@ async def open_resources(settings: Settings, *, name: str, live: bool) -> AsyncG
             store=store,
             queue=queue,
             events=events,
+            keys=PiccoloKeyRepository(database),
             deliveries=PiccoloDeliveryRepository(database),
             webhooks=PiccoloWebhookRepository(database),
             batches=BatchTable(database),
@@ -141,6 +145,7 @@ async def open_ingest(resources: Resources, settings: Settings) -> AsyncGenerato
 class ApiServices(msgspec.Struct, frozen=True, kw_only=True):
     """The use cases behind the API's routes, and the resources they stand on (for health checks)."""
 
+    access: AccessService
     uploads: UploadService
     multipart: MultipartService
     submission: SubmissionService
@@ -163,6 +168,7 @@ async def open_api_services(settings: Settings) -> AsyncGenerator[ApiServices, N
     """Everything the API process needs while it lives."""
     async with (
         open_resources(settings, name="audio-text-api", live=True) as resources,
+        open_access(resources.keys, settings, client_name="audio-text-api") as access,
         _open_waiting(resources, settings) as waiting,
         open_rate_limiter(settings.redis, settings.secrets.redis_password, client_name="audio-text-api") as limiter,
     ):
@@ -170,6 +176,7 @@ async def open_api_services(settings: Settings) -> AsyncGenerator[ApiServices, N
         submission = SubmissionService(resources, probe=PyAvProbe(), settings=settings)
         lifecycle = LifecycleService(resources, settings=settings)
         yield ApiServices(
+            access=access,
             uploads=UploadService(store=resources.store, settings=settings.upload),
             multipart=MultipartService(store=resources.store, settings=settings.upload, secret=upload_secret(settings)),
             ownership=OwnershipService(jobs=resources.jobs),
@@ -202,6 +209,33 @@ async def _open_waiting(resources: Resources, settings: Settings) -> AsyncGenera
         )
         yield service
         service.close()
+
+
+@asynccontextmanager
+async def open_access(keys: KeyRepository, settings: Settings, *, client_name: str) -> AsyncGenerator[AccessService]:
+    """Tell callers by these keys, and note when each was used."""
+    async with (
+        open_tickets(settings.redis, settings.secrets.redis_password, client_name=client_name) as tickets,
+        asyncio.TaskGroup() as background,
+    ):
+        access = AccessService(
+            keys, tickets=tickets, settings=settings.access, operator_token=settings.secrets.operator_token
+        )
+        writing = background.create_task(access.known.write_uses())
+        yield access
+        writing.cancel()
+        await access.known.write_last_uses()
+
+
+@asynccontextmanager
+async def open_keys(settings: Settings) -> AsyncGenerator[AccessService]:
+    """What a command about keys needs of the service: the database alone."""
+    name, password = "audio-text-operator", settings.secrets.database_password
+    async with (
+        open_database(settings.database, password, application_name=name) as database,
+        open_access(PiccoloKeyRepository(database), settings, client_name=name) as access,
+    ):
+        yield access
 
 
 @asynccontextmanager

@@ -32,6 +32,8 @@
     ├── OperatorDisabledError         no token is set
     ├── OriginRefusedError            a page that may not call
     ├── EdgeRefusedError              past the proxy that all have to pass
+    ├── KeyNotFoundError
+    ├── KeyStateError                 a key that is revoked or expired
     ├── JobNotFoundError
     ├── WebhookNotFoundError
     ├── WebhookStateError
@@ -62,6 +64,7 @@
     │   │   └── DatabaseNotMigratedError
     │   ├── QueueUnavailableError
     │   ├── EventsUnavailableError
+    │   ├── TicketsUnavailableError
     │   ├── StoreUnavailableError
     │   │   └── DiskFullError         a disk of ours, not the store's server
     │   ├── LimitsUnavailableError    who asks cannot be counted
@@ -320,6 +323,20 @@ class EdgeRefusedError(AudioTextError):
     http_status = 403
 
 
+class KeyNotFoundError(AudioTextError):
+    """There is no key with this id."""
+
+    code = "key_not_found"
+    http_status = 404
+
+
+class KeyStateError(AudioTextError):
+    """This key is revoked or expired, and stays so: create another."""
+
+    code = "key_state"
+    http_status = 409
+
+
 class JobNotFoundError(AudioTextError):
     """There is no job with this id."""
 
@@ -527,6 +544,12 @@ class EventsUnavailableError(TransientError):
     """Live events are not available just now: try again in a few seconds."""
 
     code = "events_unavailable"
+
+
+class TicketsUnavailableError(TransientError):
+    """Tickets are not available just now: try again in a few seconds, or send a key in a header."""
+
+    code = "tickets_unavailable"
 
 
 class StoreUnavailableError(TransientError):

@@ -9,6 +9,7 @@ from typing import Protocol
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from audio_text.domain.access import ApiKey, Caller
 from audio_text.domain.backlog import Backlog
 from audio_text.domain.batch import Batch
 from audio_text.domain.delivery import Delivery, DeliveryAttempt, DeliveryKind, DeliveryStatus
@@ -667,6 +668,65 @@ class RateLimiter(Protocol):
         ...
 
 
+class KeyMatch(msgspec.Struct, frozen=True, kw_only=True):
+    """A key that a secret belongs to. `replaced_at`: from then on the secret, which has a successor, holds no more."""
+
+    key: ApiKey
+    replaced_at: datetime | None = None
+
+
+class KeyRepository(Protocol):
+    """The table of keys. It knows SHA-256s of secrets (hexadecimal), and no secret. Raises DatabaseUnavailableError."""
+
+    async def add(self, key: ApiKey, *, digest: str) -> None:
+        """Store a new key, committed when this returns."""
+        ...
+
+    async def match(self, digest: str) -> KeyMatch | None:
+        """The key whose secret, or its last one before a rotation, has this digest; revoked or expired ones, too."""
+        ...
+
+    async def get(self, key_id: str) -> ApiKey:
+        """Read one. Raises KeyNotFoundError."""
+        ...
+
+    async def find(
+        self, *, owner: str | None = None, limit: int, before: tuple[datetime, str] | None = None
+    ) -> list[ApiKey]:
+        """Keys of an owner, or of all, newest first (created_at, then id), strictly earlier than `before`."""
+        ...
+
+    async def revoke(self, key_id: str) -> ApiKey:
+        """Note that it holds no more, once and for all; the key as it stands then. Raises KeyNotFoundError."""
+        ...
+
+    async def rotate(self, key_id: str, *, prefix: str, digest: str, overlap_seconds: float) -> ApiKey | None:
+        """Give it a new secret; the one it had holds for so long still, and an earlier one no more.
+
+        None, and nothing changed, when there is no such key, or it is revoked or expired.
+        """
+        ...
+
+    async def mark_used(self, uses: Mapping[str, datetime], *, apart_seconds: float) -> None:
+        """Note when keys were last used, by id, where what is known is older by `apart_seconds` or more."""
+        ...
+
+
+class Tickets(Protocol):
+    """Tickets that were issued and not yet redeemed, over all API processes, by digest.
+
+    Raises TicketsUnavailableError within 2 seconds.
+    """
+
+    async def keep(self, digest: str, caller: Caller, *, seconds: float) -> None:
+        """Remember whose ticket it is, for so long."""
+        ...
+
+    async def take(self, digest: str) -> Caller | None:
+        """Whose ticket it is: whoever asks first is told, and nobody after that."""
+        ...
+
+
 class Resources(msgspec.Struct, frozen=True, kw_only=True):
     """The outside world, open: what both processes need of it."""
 
@@ -680,6 +740,7 @@ class Resources(msgspec.Struct, frozen=True, kw_only=True):
 class OpenResources(Resources, frozen=True, kw_only=True):
     """All that a process opens: most services need no more than `Resources`."""
 
+    keys: KeyRepository
     deliveries: DeliveryRepository
     webhooks: WebhookRepository
 

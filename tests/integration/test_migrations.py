@@ -31,7 +31,8 @@ NAMES = [
     f"audio_text_2026_11_22_{name}"
     for name in (
         *("status", "tables", "indexes", "attempts", "turns", "owners", "shares", "expiry", "resuming"),
-        *("resource", "search", "channels", "speeds", "windows", "reuse", "digests", "callers", "deliveries", "ends"),
+        *("resource", "search", "channels", "speeds", "windows", "reuse", "digests", "callers"),
+        *("keys", "deliveries", "ends"),
         *("batches", "tallies"),
     )
 ]
@@ -207,6 +208,7 @@ def test_a_job_has_a_column_for_each_of_its_fields_and_an_attempt_too() -> None:
 
 TYPES = {
     "VARCHAR": "character varying",
+    "VARCHAR[]": "character varying[]",
     "TEXT": "text",
     "BOOLEAN": "boolean",
     "SMALLINT": "smallint",

@@ -40,6 +40,7 @@ def refusal(role: Role, **variables: str) -> str:
         (Role.worker, {"s3": "DATABASE_PASSWORD S3_ACCESS_KEY S3_SECRET_KEY", "disk": "DATABASE_PASSWORD"}),
         (Role.operator, {"s3": "DATABASE_PASSWORD S3_ACCESS_KEY S3_SECRET_KEY", "disk": "DATABASE_PASSWORD"}),
         (Role.migrate, {"s3": "DATABASE_PASSWORD", "disk": "DATABASE_PASSWORD"}),
+        (Role.keys, {"s3": "DATABASE_PASSWORD", "disk": "DATABASE_PASSWORD"}),
         (Role.client, {"s3": "", "disk": ""}),
     ],
 )

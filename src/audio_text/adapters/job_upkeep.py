@@ -11,6 +11,7 @@ from audio_text.adapters.job_turn import IN_TIME
 from audio_text.adapters.rows import job_of, json_text
 from audio_text.adapters.statements import SELECTED, Statements
 from audio_text.adapters.tables import (
+    ApiKey,
     Delivery,
     IdempotencyKey,
     TranscriptionAttempt,
@@ -124,7 +125,15 @@ SELECT asked.object_key FROM jsonb_array_elements_text({}::jsonb) AS asked (obje
 """
 
 # Nothing is read, but every name is looked up: what is missing, a migration brings.
-TABLES = (TranscriptionJob, TranscriptionSegment, TranscriptionAttempt, IdempotencyKey, WebhookEndpoint, Delivery)
+TABLES = (
+    TranscriptionJob,
+    TranscriptionSegment,
+    TranscriptionAttempt,
+    IdempotencyKey,
+    ApiKey,
+    WebhookEndpoint,
+    Delivery,
+)
 NAMES = {table._meta.tablename: [column._meta.name for column in table._meta.columns] for table in TABLES}  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] -- Piccolo's only way to ask
 CHECK = f"""
 SELECT FROM {", ".join(NAMES)}

@@ -3,6 +3,7 @@
 from piccolo.conf.apps import AppConfig
 
 from audio_text.adapters.tables import (
+    ApiKey,
     Batch,
     Delivery,
     IdempotencyKey,
@@ -21,6 +22,7 @@ APP_CONFIG = AppConfig(
         TranscriptionSegment,
         TranscriptionAttempt,
         IdempotencyKey,
+        ApiKey,
         WebhookEndpoint,
         Delivery,
         Batch,

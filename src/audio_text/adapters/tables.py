@@ -154,6 +154,24 @@ class TranscriptionAttempt(Table, tablename="transcription_attempt"):
     transcription_attempt_claim = Unique([job_id, claim])
 
 
+class ApiKey(Table, tablename="api_key"):
+    """One row per key that was given out: the fields of `domain.access.ApiKey`, and the SHA-256s of its secrets."""
+
+    id = Varchar(length=None, default=None, primary_key=True)
+    prefix = Varchar(length=None, default=None)
+    name = Varchar(length=None, default=None)
+    owner = Varchar(length=None, default=None)
+    scopes = Array(base_column=Varchar(length=None), default=None)
+    limits = JSONB(default=None)
+    created_at = Timestamptz(default=None)
+    expires_at = Timestamptz(default=None, null=True)
+    revoked_at = Timestamptz(default=None, null=True)
+    last_used_at = Timestamptz(default=None, null=True)
+    digest = Varchar(length=None, default=None, unique=True)
+    previous_digest = Varchar(length=None, default=None, null=True, unique=True)
+    replaced_at = Timestamptz(default=None, null=True)  # from when on what has the previous digest holds no more
+
+
 class IdempotencyKey(Table, tablename="idempotency_key"):
     """One row per key that a client submitted a job under; `answer` is the job as it was told then."""
 

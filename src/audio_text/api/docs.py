@@ -15,7 +15,17 @@ from litestar.openapi.spec import Components, License, Tag
 from litestar.params import FromPath
 from litestar.types import ControllerRouterHandler
 
-from audio_text.api import batch_views, choices, dto, events, job_requests, messages, transcript_views, upload_views
+from audio_text.api import (
+    batch_views,
+    choices,
+    dto,
+    events,
+    job_requests,
+    key_views,
+    messages,
+    transcript_views,
+    upload_views,
+)
 from audio_text.api.access import Access
 from audio_text.api.dependencies import PROVIDERS
 from audio_text.api.openai import description
@@ -99,6 +109,7 @@ _TAGS = [
     Tag(name="jobs", description="Jobs: submit, read, list, cancel, retry, delete, mail."),
     Tag(name="batches", description="Batches: up to a thousand jobs, submitted and dealt with together."),
     Tag(name="live", description="What happens to jobs, as it happens: server-sent events, and sockets."),
+    Tag(name="keys", description="For admins: keys, given out and taken back. For all: tickets for live connections."),
     Tag(name="dead letters", description="For operators: jobs that were given up, and what becomes of them."),
     Tag(name="openai", description="For clients that were written for OpenAI's audio interface: base_url is `/v1`."),
     Tag(name="health", description="Whether the service lives, and whether it can work."),
@@ -203,6 +214,7 @@ def _schemas() -> dict[str, Any]:
             choices,
             dto,
             job_requests,
+            key_views,
             messages,
             transcript_views,
             upload_views,

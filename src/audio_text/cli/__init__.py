@@ -30,6 +30,7 @@ COMMANDS = {
     "migrate": Doorway(
         "audio_text.cli.migrate:migrate", "Create the database tables or bring them up to date.", "service"
     ),
+    "keys": Doorway("audio_text.cli.keys:keys", "Give out keys for the API, and take them back.", "service"),
     "dead-letters": Doorway(
         "audio_text.cli.dead_letters:dead_letters", "See jobs that were given up; run them again.", "service"
     ),

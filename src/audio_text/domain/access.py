@@ -64,5 +64,15 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
         return self.sees_all or owner == self.owner
 
 
+class Ticket(msgspec.Struct, frozen=True, kw_only=True):
+    """What a browser opens a socket or an event stream with instead of a key: good once, and not for long."""
+
+    text: str
+    expires_at: datetime
+
+
+OPERATOR = Caller(scopes=frozenset({Scope.admin}))
+"""Whoever knows the AUDIO_TEXT_OPERATOR_TOKEN that the service was started with: the first admin."""
+
 ANYBODY = Caller(scopes=frozenset({Scope.submit, Scope.read}), sees_all=True)
 """Whoever calls in open mode."""

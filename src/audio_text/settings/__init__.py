@@ -5,6 +5,7 @@ from audio_text.settings.loading import DEFAULT, Entry, LoadedSettings, from_env
 from audio_text.settings.resources import resource
 from audio_text.settings.rules import SECTIONS, Role
 from audio_text.settings.sections import (
+    AccessSettings,
     ApiSettings,
     DatabaseSettings,
     DiskSettings,
@@ -33,6 +34,7 @@ __all__ = [
     "DEFAULT",
     "SECRETS",
     "SECTIONS",
+    "AccessSettings",
     "ApiSettings",
     "DatabaseSettings",
     "DiskSettings",

@@ -24,6 +24,7 @@ class Role(StrEnum):
     worker = "worker"
     migrate = "migrate"
     operator = "operator"
+    keys = "keys"
     client = "client"
 
 
@@ -32,6 +33,7 @@ SECTIONS: Mapping[Role, frozenset[str]] = {
     Role.api: _SHARED | {"api", "access", "limits", "upload", "remote", "options", "engine", "mail", "openai"},
     Role.worker: _SHARED | {"engine", "remote", "upload", "worker"},
     Role.operator: _SHARED,
+    Role.keys: frozenset({"access", "database", "log"}),
     Role.migrate: frozenset({"database", "log"}),
     Role.client: frozenset({"api", "log"}),
 }

@@ -63,6 +63,8 @@ class ApiSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 class AccessSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     open: bool
+    cache_seconds: Annotated[float, Meta(ge=0, le=300)]
+    ticket_seconds: Annotated[float, Meta(ge=1, le=600)]
     trusted_proxies: tuple[str, ...]
     allowed_origins: tuple[str, ...]
     edge_header: Annotated[str, Meta(pattern=r"^[A-Za-z0-9-]+\Z", description="the name of a header")]

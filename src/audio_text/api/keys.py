@@ -1,0 +1,169 @@
+"""Routes of an admin: keys, given out, listed, rotated and revoked; and the tickets that anybody may ask for."""
+
+import re
+from datetime import datetime
+from typing import Annotated, cast
+
+from litestar import Response, Router, delete, get, post
+from litestar.openapi.spec import Example
+from litestar.params import JSONBody, PathParameter, QueryParameter
+
+from audio_text.api.access import Access
+from audio_text.api.dependencies import GivenCaller, GivenServices, GivenSettings
+from audio_text.api.key_views import (
+    LONGEST_LABEL,
+    KeyRequest,
+    KeySecret,
+    KeyView,
+    LimitsChoice,
+    RotationRequest,
+    TicketView,
+)
+from audio_text.api.operator import SECURITY, operators_only
+from audio_text.api.paging import LINK, Cursor, Limit, decoded, encoded, link
+from audio_text.api.problems import documented, documented_header
+from audio_text.errors import (
+    DatabaseUnavailableError,
+    InvalidRequestError,
+    KeyNotFoundError,
+    KeyStateError,
+    OperatorDisabledError,
+    TicketsUnavailableError,
+    UnauthorizedError,
+)
+
+PATH = "/api/v1/keys"
+NOT_KEPT = {"Cache-Control": "no-store"}
+"""Of an answer with a secret in it."""
+
+KeyId = Annotated[
+    str,
+    PathParameter(description="The key's id.", examples=[Example(value="6d8b1f6e-5a0e-4c43-9c0b-2f1d7f1f8a11")]),
+]
+Owner = Annotated[
+    str | None,
+    QueryParameter(
+        min_length=1,
+        max_length=LONGEST_LABEL,
+        description="Only keys of this owner.",
+        examples=[Example(value="acme")],
+    ),
+]
+ALWAYS = (InvalidRequestError, UnauthorizedError, OperatorDisabledError, DatabaseUnavailableError)
+
+_KEY_ID = re.compile(r"[\x21-\x7e]{1,100}")
+
+
+@post(
+    "/",
+    opt={"access": Access.admin},
+    summary="Create a key",
+    response_description="The key, and its secret, which is never shown again.",
+    responses=documented(*ALWAYS),
+)
+async def create_key(data: JSONBody[KeyRequest], services: GivenServices) -> Response[KeySecret]:
+    """Give out a key to an owner, for some purpose, with scopes, limits and an end if it has one."""
+    key, secret = await services.access.create(
+        owner=data.owner,
+        name=data.name,
+        scopes=frozenset(data.scopes),
+        limits=(data.limits or LimitsChoice()).limits(),
+        expires_in_seconds=data.expires_in,
+    )
+    return Response(KeySecret.told(key, secret), headers=NOT_KEPT)
+
+
+@get(
+    "/",
+    opt={"access": Access.admin},
+    summary="List keys",
+    response_description="Keys, newest first.",
+    response_headers=[documented_header("Link", LINK)],
+    responses=documented(*ALWAYS),
+)
+async def read_keys(
+    *,
+    services: GivenServices,
+    settings: GivenSettings,
+    owner: Owner = None,
+    limit: Limit = None,
+    cursor: Cursor = None,
+) -> Response[list[KeyView]]:
+    """List keys, revoked and expired ones among them, a page at a time."""
+    size = min(limit or settings.job.list_limit, settings.job.list_limit)
+    kind = (PATH, owner)
+    before = cast("tuple[datetime, str]", decoded(cursor, of=kind)) if cursor else None
+    found = await services.access.list(owner, limit=size + 1, before=before)
+    keys, headers = found[:size], dict[str, str]()
+    if len(found) > size:
+        query = [("limit", size), *([("owner", owner)] if owner else [])]
+        headers = link(PATH, query, cursor=encoded((keys[-1].created_at, keys[-1].id), of=kind))
+    return Response([KeyView.of(key) for key in keys], headers=headers)
+
+
+@delete(
+    "/{key_id:str}",
+    opt={"access": Access.admin},
+    summary="Revoke a key",
+    response_description="It is revoked.",
+    responses=documented(*ALWAYS, KeyNotFoundError),
+)
+async def revoke_key(key_id: KeyId, services: GivenServices) -> None:
+    """Revoke a key for good. Safe to repeat; it stays on the list, and what its owner brought stays, too.
+
+    Every process of the service refuses it within `access.cache_seconds`.
+    """
+    await services.access.revoke(_checked(key_id))
+
+
+@post(
+    "/{key_id:str}/rotate",
+    opt={"access": Access.admin},
+    status_code=200,
+    summary="Rotate a key",
+    response_description="The key, and its new secret, which is never shown again.",
+    responses=documented(*ALWAYS, KeyNotFoundError, KeyStateError),
+)
+async def rotate_key(
+    key_id: KeyId, services: GivenServices, data: JSONBody[RotationRequest | None] = None
+) -> Response[KeySecret]:
+    """Give a key a new secret. The one it has now holds on for a day, or as long as the body says.
+
+    Only these two hold: to rotate again ends the older one at once.
+    """
+    overlap = (data or RotationRequest()).overlap_seconds
+    key, secret = await services.access.rotate(_checked(key_id), overlap)
+    return Response(KeySecret.told(key, secret), headers=NOT_KEPT)
+
+
+@post(
+    "/tickets",
+    opt={"access": Access.read},
+    summary="Ask for a ticket",
+    response_description="The ticket.",
+    responses=documented(InvalidRequestError, UnauthorizedError, DatabaseUnavailableError, TicketsUnavailableError),
+    tags=["keys"],
+)
+async def issue_ticket(services: GivenServices, caller: GivenCaller) -> Response[TicketView]:
+    """Get what opens one socket or event stream, from a page that cannot send headers there: `?ticket=`.
+
+    It is good once, for reading alone, and for `access.ticket_seconds`. A key in an address ends up in logs and
+    histories; a ticket that was used is worth nothing there.
+    """
+    return Response(TicketView.of(await services.access.issue_ticket(caller)), headers=NOT_KEPT)
+
+
+def _checked(key_id: str) -> str:
+    """Return what may be an id. Raises KeyNotFoundError: no id is like that, and the database may not take it."""
+    if not _KEY_ID.fullmatch(key_id):
+        raise KeyNotFoundError
+    return key_id
+
+
+router = Router(
+    "/keys",
+    guards=[operators_only],
+    route_handlers=[create_key, read_keys, revoke_key, rotate_key],
+    security=[{SECURITY: []}],
+    tags=["keys"],
+)
