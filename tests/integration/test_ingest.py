@@ -36,6 +36,7 @@ from audio_text.services.ingest import IngestService
 from audio_text.services.transcription import TranscriptionService
 from audio_text.settings import S3Settings
 from factories import make_job, make_settings
+from fakes.batches import FakeBatchRepository
 from fakes.engine import FakeEngine
 from fakes.events import FakeEventStream
 from fakes.probe import FakeProbe
@@ -70,7 +71,13 @@ class World:
                 **overrides,
             }
         )
-        self.resources = Resources(jobs=self.jobs, store=self.store, queue=self.queue, events=self.events)
+        self.resources = Resources(
+            jobs=self.jobs,
+            batches=FakeBatchRepository(self.jobs),
+            store=self.store,
+            queue=self.queue,
+            events=self.events,
+        )
 
     async def resolve(self, host: str, port: int) -> list[str]:
         return [host] if host[0].isdecimal() else ["127.0.0.1"]

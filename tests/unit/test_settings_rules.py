@@ -180,3 +180,16 @@ def test_a_model_that_is_not_listed_is_refused_with_what_is_offered(model: str) 
 def test_a_near_miss_is_answered_with_the_model_that_was_meant() -> None:
     with pytest.raises(UnknownModelError, match='Did you mean "large-v3"'):
         make_settings().route("large_v3")
+
+
+@pytest.mark.parametrize("role", [Role.api, Role.worker])
+def test_a_network_that_is_none_is_named(role: Role) -> None:
+    for network in ("10.0.0.0/33", "10.0.0.1/8", "intranet"):
+        assert f'remote.allowed_networks has "{network}"' in refusal(role, REMOTE_ALLOWED_NETWORKS=network)
+    start(role, **SECRETS, REMOTE_ALLOWED_NETWORKS="10.20.0.0/16,fd00::/8")
+
+
+@pytest.mark.parametrize("role", [Role.api, Role.worker])
+def test_nobody_can_be_allowed_to_read_the_bucket_of_all_uploads(role: Role) -> None:
+    assert "remote.allowed_buckets" in refusal(role, STORE_KIND="s3", REMOTE_ALLOWED_BUCKETS="calls,audio-text")
+    start(role, **SECRETS, STORE_KIND="s3", REMOTE_ALLOWED_BUCKETS="calls")
