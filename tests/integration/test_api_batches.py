@@ -3,15 +3,18 @@
 import io
 import json
 import zipfile
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, cast
 
 import httpx
+import msgspec
 import pytest
 
 import media
 from audio_text.domain.job import Completed, Job
 from audio_text.domain.transcript import TranscriptChunk
-from audio_text.ports import Claim
+from audio_text.domain.webhooks import WebhookEndpoint
+from audio_text.ports import Claim, OpenResources
 from factories import make_segment
 from services.api import Api
 
@@ -187,3 +190,24 @@ async def test_an_unknown_batch_is_not_found(api: Api, way: str, batch_id: str) 
     method, _, rest = way.partition(" ")
     answer = await api.client.request(method, f"{PATH}/{batch_id}{rest}")
     assert (answer.status_code, answer.json()["code"]) == (404, "batch_not_found")
+
+
+async def test_the_end_of_a_batch_is_stored_for_its_owners_webhooks_once(api: Api) -> None:
+    resources = cast("OpenResources", api.services.resources)
+    endpoint = WebhookEndpoint(
+        id="w1", url="https://receiver.test/hook", events=("batch.completed",), created_at=datetime.now(UTC)
+    )
+    assert await resources.webhooks.add(endpoint, limit=10)
+    batch = await _submitted(api, 2, metadata={"project": "budget"})
+    await _complete(api, "Good morning.")
+    assert await resources.batches.end_finished() == []
+    await api.client.post(f"{PATH}/{batch['id']}/cancel")
+    [finished] = await resources.batches.end_finished()
+    assert await resources.batches.end_finished() == []
+
+    [delivery] = await resources.deliveries.claim(limit=10, per_lane=10, lease_seconds=60)
+    payload = msgspec.json.decode(delivery.payload)
+    assert (payload["type"], delivery.subject) == ("batch.completed", batch["id"])
+    assert payload["data"]["counts"] == {"completed": 1, "failed": 0, "cancelled": 1}
+    assert (payload["data"]["size"], payload["data"]["metadata"]) == (2, {"project": "budget"})
+    assert datetime.fromisoformat(payload["data"]["finished_at"]) == finished.finished_at

@@ -33,7 +33,7 @@ NAMES = [
         *("status", "tables", "indexes", "attempts", "turns", "owners", "shares", "expiry", "resuming"),
         *("resource", "search", "channels", "speeds", "windows", "reuse", "digests", "callers"),
         *("keys", "deliveries", "ends"),
-        *("batches", "tallies"),
+        *("batches", "tallies", "batch_ends"),
     )
 ]
 
