@@ -1,0 +1,47 @@
+"""Hostile recordings and a real worker: it transcribes on, whatever somebody put in the place of what was probed."""
+
+import asyncio
+from collections import Counter
+from pathlib import Path
+
+import msgspec
+import psutil
+
+from audio_text.domain.job import JobStatus
+from hostile.corpus import corpus
+from hostile.stage import ended, exchanged, sample
+from hostile.sweep import CODES
+from hostile.watch import lures
+from recordings import DATA
+from services.api import Api
+from services.worker import worker_process
+
+FILES = 40
+
+
+async def test_a_worker_outlives_what_was_put_in_the_place_of_recordings(api: Api, tmp_path: Path) -> None:
+    speech = await asyncio.to_thread((DATA / "one_a.flac").read_bytes)
+    with lures(tmp_path) as watched:
+        files = sample(corpus(tmp_path, url=watched.url, canary=watched.canary), FILES)
+        jobs = [await exchanged(api, file) for file in files]
+        last = await api.submit("speech.flac", speech, mode="demo")
+        engine = msgspec.structs.replace(api.settings.engine, preload=["demo"])
+        settings = msgspec.structs.replace(api.settings, engine=engine)
+        with worker_process(settings, tmp_path, "audio_small") as worker:
+            rows = [await ended(api, job) for job in jobs]
+            after = await ended(api, last["id"])
+            assert worker.process.poll() is None
+            process = psutil.Process(worker.process.pid)
+            assert process.children(recursive=True) == []
+            assert [file for file in process.open_files() if str(tmp_path) in file.path] == [
+                file for file in process.open_files() if file.path == str(worker.log)
+            ]
+            assert worker.logged("job_crashed") == worker.logged("job_will_be_retried") == []
+        assert (watched.calls, watched.openings) == (0, 0)
+
+    verdicts = {file.name: row.error_code or "heard" for file, row in zip(files, rows, strict=True)}
+    assert set(verdicts.values()) <= CODES, verdicts
+    assert len(Counter(verdicts.values())) > 1
+    assert {row.attempt for row in rows} == {1}
+    assert (after.status, after.attempt) == (JobStatus.completed, 1)
+    assert after.result_text
