@@ -83,7 +83,9 @@ async def test_what_is_decoded_meanwhile_comes_together_but_never_two_windows(en
         rest = [chunk async for chunk in chunks]
     assert [segment.id for segment in segments_of([first, *rest])] == list(range(10))
     windows = [{segment.seek for segment in chunk.segments} for chunk in (first, *rest)]
-    assert all(len(window) == 1 for window in windows)
+    # none is in the last one where it was asked for before the end was known
+    assert all(len(window) == 1 for window in windows[:-1])
+    assert len(windows[-1]) <= 1
     assert [segment.id for chunk in rest for segment in chunk.segments if segment.seek not in windows[0]] == [8, 9]
     assert rest[-1].position == rest[-1].duration
 
