@@ -201,6 +201,12 @@ async def test_redirects_are_followed_and_each_is_resolved_anew(outside: Outside
     assert names.asked == [NAME, NAME]
 
 
+async def test_a_redirect_in_plain_utf8_is_understood(outside: Outside) -> None:
+    outside.pages["/r"] = raw("HTTP/1.1 302 Found\r\nLocation: /Gespräch\r\nContent-Length: 0\r\n\r\n".encode())
+    outside.pages["/Gespr%C3%A4ch"] = answer(200, b"talk")
+    assert await fetch(outside, "/r") == b"talk"
+
+
 async def test_redirects_without_end_end(outside: Outside) -> None:
     outside.pages["/r"] = answer(302, b"", "Location: /r")
     with pytest.raises(RemoteAnswerError, match="more than 3 times"):

@@ -77,6 +77,7 @@ def test_a_url_is_told_in_one_spelling(text: str, told: str) -> None:
         "https://" + "a" * 64 + ".com/",
         "https://" + "a." * 130 + "com/",
         "https://example.com/" + "a" * 5_000,
+        "https://example.com/\ud800",
     ],
 )
 def test_what_two_readers_might_read_differently_is_refused(text: str) -> None:
@@ -110,7 +111,7 @@ def test_a_redirect_leads_only_to_what_could_have_been_asked_for(location: str) 
         WebUrl.parse("https://example.com/a").join(location)
 
 
-@given(st.text())
+@given(st.text(st.characters()))
 def test_whatever_is_given_is_read_or_refused(text: str) -> None:
     try:
         found = WebUrl.parse(text)

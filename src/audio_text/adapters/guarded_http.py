@@ -115,7 +115,8 @@ class GuardedHttp:
         return target
 
     def _redirected(self, target: WebUrl, location: str) -> WebUrl:
-        following = self._checked(target.join(location))
+        # Some servers send UTF-8 where they should have percent-encoded it.
+        following = self._checked(target.join(location.encode("latin-1").decode(errors="replace")))
         if target.scheme == "https" and following.scheme == "http":
             raise RemoteUrlError("The server redirects from https to http.")
         return following

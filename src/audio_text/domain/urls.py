@@ -50,12 +50,15 @@ class WebUrl(msgspec.Struct, frozen=True, kw_only=True):
             raise RemoteUrlError
         if "@" in parts.netloc:
             raise RemoteUrlError("The url holds credentials: leave them out, or sign the url instead.")
-        query = f"?{parts.query}" if parts.query else ""
+        try:
+            target = quote((parts.path or "/") + (f"?{parts.query}" if parts.query else ""), safe=_TARGET_SAFE)
+        except UnicodeEncodeError as error:  # half of a surrogate pair
+            raise RemoteUrlError from error
         return cls(
             scheme=parts.scheme,
             host=_host(parts.hostname or "", is_bracketed=parts.netloc.startswith("[")),
             port=DEFAULT_PORTS[parts.scheme] if port is None else port,
-            target=quote((parts.path or "/") + query, safe=_TARGET_SAFE),
+            target=target,
         )
 
     def join(self, location: str) -> "WebUrl":
