@@ -7,16 +7,17 @@ from datetime import UTC, datetime, timedelta
 from msgspec.structs import replace
 
 from audio_text.domain.access import ApiKey, Caller
-from audio_text.errors import DatabaseUnavailableError, KeyNotFoundError, TicketsUnavailableError
+from audio_text.errors import AudioTextError, DatabaseUnavailableError, KeyNotFoundError, TicketsUnavailableError
 from audio_text.ports import KeyMatch
 
 
 class FakeKeyRepository:
-    """The table of keys; `looks` counts the statements that look a digest up, `is_down` makes all of them fail."""
+    """The table of keys; `looks` counts the statements that look a digest up. `is_down`: no answer; `is_broken`: no."""
 
     def __init__(self) -> None:
         self.looks = 0
         self.is_down = False
+        self.is_broken = False
         self._keys: dict[str, ApiKey] = {}
         self._digests: dict[str, str] = {}
         self._previous: dict[str, tuple[str, datetime]] = {}
@@ -76,6 +77,8 @@ class FakeKeyRepository:
     def _answer(self) -> None:
         if self.is_down:
             raise DatabaseUnavailableError
+        if self.is_broken:
+            raise AudioTextError
 
 
 class FakeTickets:

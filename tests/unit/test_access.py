@@ -227,12 +227,13 @@ async def test_uses_are_written_in_the_background(monkeypatch: pytest.MonkeyPatc
         writing.cancel()
 
 
-async def test_a_use_that_cannot_be_written_is_told_in_the_log_and_harms_nobody() -> None:
+@pytest.mark.parametrize("fault", ["is_down", "is_broken"])
+async def test_a_use_that_cannot_be_written_is_told_in_the_log_and_harms_nobody(fault: str) -> None:
     keys = FakeKeyRepository()
     access = make_access(keys, cache_seconds=60)
     _, secret = await make_key(access)
     await access.caller(secret)
-    keys.is_down = True
+    setattr(keys, fault, True)
     with capture_logs() as logs:
         await access.known.write_last_uses()
         await access.known.write_last_uses()

@@ -9,7 +9,7 @@ from typing import TypeVar
 import structlog
 
 from audio_text.domain.access import ApiKey
-from audio_text.errors import TransientError
+from audio_text.errors import AudioTextError
 from audio_text.ports import KeyMatch, KeyRepository
 
 MOST_KNOWN = 10_000
@@ -93,7 +93,7 @@ class KnownKeys:
             return
         try:
             await self._keys.mark_used(uses, apart_seconds=USE_SECONDS)
-        except TransientError as error:
+        except AudioTextError as error:  # whatever it is: it would take the process down
             log.warning("key_uses_not_written", keys=len(uses), reason=error.detail)
 
 
