@@ -21,11 +21,12 @@ def make_settings(overrides: Mapping[str, object] | None = None) -> Settings:
     """Build the settings of settings.toml with dotted keys replaced.
 
     `make_settings({"tiers.audio_small.concurrency": 1, "models.demo.source": "/m", "secrets.redis_password": "x"})`;
-    a whole table may be given too, and a tier or model that does not exist yet is added. Requests are not limited.
+    a whole table may be given too, and a tier or model that does not exist yet is added. Requests are not limited, and
+    the service is open, unless the test is about keys: {"access.open": False}.
     """
     raw: dict[str, Any] = msgspec.toml.decode(SETTINGS_FILE.read_bytes())
     raw["limits"] |= {"requests_per_minute": 0, "requests_per_hour": 0}
-    for key, value in (overrides or {}).items():
+    for key, value in {"access.open": True, **(overrides or {})}.items():
         *path, leaf = _path(key)
         node = raw
         for name in path:

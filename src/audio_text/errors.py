@@ -27,9 +27,13 @@
     │   ├── PrivateAddressError       nor to this one
     │   ├── RemoteRefusedError        whoever is there says no
     │   ├── RemoteAnswerError         or what nobody can use
-    │   └── NotAcceptableError
-    ├── UnauthorizedError             no token, or a wrong one
-    ├── OperatorDisabledError         no token is set
+    │   ├── NotAcceptableError
+    │   └── KeyInUrlError
+    ├── UnauthorizedError             no key, or one that is not known
+    ├── MissingScopeError             a key that is good for something else
+    │   ├── MissingSubmitScopeError
+    │   ├── MissingReadScopeError
+    │   └── MissingAdminScopeError
     ├── OriginRefusedError            a page that may not call
     ├── EdgeRefusedError              past the proxy that all have to pass
     ├── KeyNotFoundError
@@ -295,18 +299,42 @@ class NotAcceptableError(InvalidRequestError):
     http_status = 406
 
 
+class KeyInUrlError(InvalidRequestError):
+    """A key has no place in a URL, which logs and histories keep: send it in a header, and have this one revoked."""
+
+    code = "key_in_url"
+
+
 class UnauthorizedError(AudioTextError):
-    """This is for those who have a token: send it as `Authorization: Bearer TOKEN`."""
+    """This takes a key that the service knows: send it as `Authorization: Bearer KEY`."""
 
     code = "unauthorized"
     http_status = 401
 
 
-class OperatorDisabledError(AudioTextError):
-    """This is for operators, and the service knows none: start its API with AUDIO_TEXT_OPERATOR_TOKEN set."""
+class MissingScopeError(AudioTextError):
+    """This key is not good for that."""
 
-    code = "operator_disabled"
+    code = "missing_scope"
     http_status = 403
+
+
+class MissingSubmitScopeError(MissingScopeError):
+    """This takes a key with the scope `submit`."""
+
+    code = "missing_scope_submit"
+
+
+class MissingReadScopeError(MissingScopeError):
+    """This takes a key with the scope `read`."""
+
+    code = "missing_scope_read"
+
+
+class MissingAdminScopeError(MissingScopeError):
+    """This is for operators: it takes a key with the scope `admin`, or the operator's token."""
+
+    code = "missing_scope_admin"
 
 
 class OriginRefusedError(AudioTextError):

@@ -17,6 +17,9 @@ from services.stub_service import StubService, stub_service, update
 RECORDING = b"RIFF" + bytes(600_000)
 
 
+KEY = "atk_secret"
+
+
 @pytest.fixture
 async def service() -> AsyncIterator[StubService]:
     async with stub_service() as stub:
@@ -33,7 +36,8 @@ def audio(tmp_path: Path) -> Path:
 async def run(service: StubService | str, *arguments: str | Path) -> Result:
     server = service if isinstance(service, str) else service.url
     command = [str(argument) for argument in arguments]
-    return await asyncio.to_thread(CliRunner().invoke, transcribe, command, env={"AUDIO_TEXT_SERVER": server})
+    environment = {"AUDIO_TEXT_SERVER": server, "AUDIO_TEXT_API_KEY": KEY}
+    return await asyncio.to_thread(CliRunner().invoke, transcribe, command, env=environment)
 
 
 async def test_a_recording_becomes_a_file_beside_it(service: StubService, audio: Path) -> None:
@@ -185,6 +189,26 @@ async def test_a_socket_closed_for_an_unknown_job_is_not_opened_again(service: S
 
     assert (result.exit_code, len(service.cursors)) == (1, 1)
     assert "as scripted" in result.stderr
+
+
+async def test_the_key_of_the_environment_is_sent_and_never_shown(service: StubService, audio: Path) -> None:
+    result = await run(service, audio)
+
+    own = [request for request in service.requests if request.path.startswith("/api/")]
+    assert {request.headers.get("Authorization") for request in own} == {f"Bearer {KEY}"}
+    assert KEY not in result.output
+
+
+async def test_without_a_key_that_the_service_takes_it_says_where_one_is_looked_for(
+    service: StubService, audio: Path
+) -> None:
+    problem = {"detail": "This takes a key.", "code": "unauthorized"}
+    service.refusal = lambda: web.json_response(problem, status=401)
+
+    result = await run(service, audio)
+
+    assert result.exit_code == 1
+    assert "This takes a key. It is taken from the variable AUDIO_TEXT_API_KEY." in result.stderr
 
 
 async def test_no_server_exits_3_and_says_where_it_looked(audio: Path, unused_tcp_port: int) -> None:

@@ -31,8 +31,10 @@ from audio_text.errors import (
     DatabaseUnavailableError,
     JobFailedError,
     JobNotFoundError,
+    MissingScopeError,
     ServerRefusedError,
     ServerUnreachableError,
+    UnauthorizedError,
     UnknownModelError,
     WaitTooLongError,
 )
@@ -284,6 +286,25 @@ async def test_a_stream_that_cannot_go_back_is_sent_once(using: Caller, service:
 async def test_what_cannot_be_found_out_has_to_be_passed(source: Any, using: Caller) -> None:
     with pytest.raises(TypeError, match="pass `"):
         await using(lambda c: c.upload(source))
+
+
+async def test_the_key_goes_to_the_service_and_not_to_the_store(using: Caller, service: StubService) -> None:
+    await using(lambda c: c.transcribe(AUDIO, filename="talk.wav"), api_key="atk_secret")
+
+    sent = {request.path: request.headers.get("Authorization") for request in service.requests}
+    assert sent.pop("/upload") is None
+    assert set(sent.values()) == {"Bearer atk_secret"}
+    assert any("/ws/" in path for path in sent)
+
+
+@pytest.mark.parametrize(("code", "error"), [(4401, UnauthorizedError), (4403, MissingScopeError)])
+async def test_a_socket_that_is_closed_for_its_key_is_not_opened_again(
+    using: Caller, service: StubService, code: int, error: type[AudioTextError]
+) -> None:
+    service.connections = [([], code), ([update("completed", 100, 0)], 1000)]
+    with pytest.raises(error):
+        await using(lambda c: c.jobs.follow(JOB_ID))
+    assert len(service.cursors) == 1
 
 
 async def test_the_callers_headers_go_to_the_service_and_not_to_the_store(using: Caller, service: StubService) -> None:

@@ -5,6 +5,9 @@ from enum import StrEnum
 OPTION = "access"
 """What it is called among a handler's options."""
 
+TICKET_OPTION = "ticket"
+"""Whether a ticket is taken as well; sockets always take one."""
+
 
 class Access(StrEnum):
     """What a caller needs; a route without a decision is refused to everybody, and fails a test."""

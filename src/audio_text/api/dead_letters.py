@@ -9,7 +9,6 @@ from audio_text.api.access import Access
 from audio_text.api.dependencies import GivenServices, GivenSettings
 from audio_text.api.dto import DeadLetterView, JobView, checked_job_id
 from audio_text.api.jobs import JobId
-from audio_text.api.operator import SECURITY, operators_only
 from audio_text.api.paging import LINK, Cursor, Limit, decoded, encoded, link
 from audio_text.api.problems import documented, documented_header
 from audio_text.domain.job import Job
@@ -19,15 +18,13 @@ from audio_text.errors import (
     InvalidRequestError,
     JobNotFoundError,
     JobStateError,
-    OperatorDisabledError,
     StoreUnavailableError,
-    UnauthorizedError,
     UploadMissingError,
 )
 
 PATH = "/api/v1/dead-letters"
 
-ALWAYS = (InvalidRequestError, UnauthorizedError, OperatorDisabledError, DatabaseUnavailableError)
+ALWAYS = (InvalidRequestError, DatabaseUnavailableError)
 
 
 @get(
@@ -98,8 +95,6 @@ def _place(job: Job) -> Place:
 
 router = Router(
     "/dead-letters",
-    guards=[operators_only],
     route_handlers=[read_dead_letters, read_dead_letter, requeue_dead_letter, drop_dead_letter],
-    security=[{SECURITY: []}],
     tags=["dead letters"],
 )

@@ -11,8 +11,9 @@ from litestar import Litestar, Response, get
 from litestar.exceptions import NotFoundException
 from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
-from litestar.openapi.spec import Components, License, Tag
+from litestar.openapi.spec import Components, License, SecurityScheme, Tag
 from litestar.params import FromPath
+from litestar.routes import HTTPRoute
 from litestar.types import ControllerRouterHandler
 
 from audio_text.api import (
@@ -23,13 +24,15 @@ from audio_text.api import (
     job_requests,
     key_views,
     messages,
+    problems,
     transcript_views,
     upload_views,
 )
-from audio_text.api.access import Access
+from audio_text.api.access import OPTION, Access
+from audio_text.api.authentication import MISSING
 from audio_text.api.dependencies import PROVIDERS
-from audio_text.api.openai import description
-from audio_text.api.operator import SECURITY, SECURITY_SCHEME
+from audio_text.api.openai import description, refusals
+from audio_text.errors import UnauthorizedError
 
 ASSETS = Path(__file__).parent / "assets"
 
@@ -86,18 +89,35 @@ Self-hosted, asynchronous audio to text: upload a recording, submit a job, watch
 
 Errors are `application/problem+json` (RFC 9457): `detail` is a sentence for a person, `code` is for a program.
 
+## Keys
+
+Send your key with every request: `Authorization: Bearer KEY`; whoever runs the service gives it to you. Jobs and
+uploads belong to the key's owner: to others they do not exist (404). Without a key the answer is 401, with one that
+lacks the scope 403. A socket in a browser sends the key as a subprotocol beside the one that is spoken: `audio-text`,
+and `bearer.` followed by the key in base64url. Sockets and event streams also take `?ticket=`, which is good once. A
+key is never part of a URL. Uploads go to a signed link, without the key.
+
 ## Live updates
 
 The socket sends JSON objects with a `type`: first `connected`, then `job_update` with the state as it is now, and one
 for everything that happens from then on, with the segments as they are decoded. `ping` comes when nothing happens; a
 client may send `ping` itself. The update of a terminal status is the last one, and the server closes with code 1000.
 After any other code, come back with `?last_event_id=` and the last `event_id` you saw: nothing is missed, and nothing
-comes twice. 4404 means that there is no such job, 1013 that a part of the service is away, 4408 that the client did
-not take what it was sent. The messages are among the schemas: Connected, JobUpdateMessage, Ping, Pong, ErrorMessage.
+comes twice. 4401 and 4403 mean that the key is missing, or not good for that, 4404 that there is no such job, 1013 that
+a part of the service is away, 4408 that the client did not take what it was sent. The messages are among the schemas:
+Connected, JobUpdateMessage, Ping, Pong, ErrorMessage.
 
 For several jobs there is one WebSocket, `/api/v1/job/ws`: send a Subscribe or Unsubscribe for each. The same updates
 come as server-sent events from `/api/v1/job/{job_id}/events` and, for several jobs, `/api/v1/job/events`.
 """
+SECURITY = "key"
+SECURITY_SCHEME = SecurityScheme(
+    type="http",
+    scheme="bearer",
+    description="A key; each operation names the scope that it takes: `submit`, `read` or `admin`. What takes `admin` "
+    "also takes the service's AUDIO_TEXT_OPERATOR_TOKEN. A service in open mode asks for nothing but that.",
+)
+
 _ONLY_BASES = frozenset({choices.Choices, messages.Message})
 """Nothing of these types is ever sent."""
 
@@ -172,9 +192,28 @@ def _document(handlers: Sequence[ControllerRouterHandler], version: str) -> dict
     transcript["responses"]["200"]["content"] = transcript_views.CONTENT
     for path in ("/api/v1/job/{job_id}/events", "/api/v1/job/events"):
         document["paths"][path]["get"]["responses"]["200"]["content"] = events.CONTENT
+    _tell_access(app, document["paths"])
     _drop_ids_of_examples(document["paths"])
     _drop_nulls_of_texts(document["paths"])
     return document
+
+
+def _tell_access(app: Litestar, paths: dict[str, dict[str, dict[str, Any]]]) -> None:
+    """Say of every operation what it takes to call it, and what is answered to those who may not."""
+    for route in app.routes:
+        if not isinstance(route, HTTPRoute) or route.path_format not in paths:
+            continue
+        refusals_of = refusals.refusals_of if route.path_format.startswith(refusals.PREFIX) else problems.refusals_of
+        for handler in route.route_handlers:
+            for method in handler.http_methods - {"OPTIONS"}:
+                access = Access(handler.opt.get(OPTION))
+                operation = paths[route.path_format][method.lower()]
+                if access not in MISSING:
+                    operation["security"] = []
+                    continue
+                operation["security"] = [{SECURITY: [access.value]}]
+                told = refusals_of(UnauthorizedError, MISSING[access])
+                operation["responses"] = dict(sorted({**told, **operation["responses"]}.items()))
 
 
 def _drop_nulls_of_texts(paths: dict[str, dict[str, dict[str, Any]]]) -> None:

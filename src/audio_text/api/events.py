@@ -88,7 +88,7 @@ _LastEventId = Annotated[
 
 @get(
     "/job/{job_id:str}/events",
-    opt={"access": Access.read},
+    opt={"access": Access.read, "ticket": True},
     summary="Follow a job",
     response_description="The stream; it ends after the update of a final status.",
     responses=documented(InvalidRequestError, JobNotFoundError, DatabaseUnavailableError, EventsUnavailableError)
@@ -115,7 +115,7 @@ async def stream_job(
 
 @get(
     "/job/events",
-    opt={"access": Access.read},
+    opt={"access": Access.read, "ticket": True},
     summary="Follow several jobs",
     response_description="The stream; it ends after the last job has ended.",
     responses=documented(

@@ -104,6 +104,22 @@ def documented(*kinds: type[AudioTextError]) -> dict[int, ResponseSpec]:
     }
 
 
+def refusals_of(*kinds: type[AudioTextError]) -> dict[str, Any]:
+    """Describe the same as OpenAPI has it, for operations that are described already; the statuses differ."""
+    return {
+        str(int(kind.http_status)): {
+            "description": f"`{kind.code}`: {kind().detail}",
+            "content": {
+                MEDIA_TYPE: {
+                    "schema": {"$ref": "#/components/schemas/Problem"},
+                    "examples": {kind.code: {"summary": kind().detail, "value": _example(kind)}},
+                }
+            },
+        }
+        for kind in kinds
+    }
+
+
 def documented_header(name: str, description: str) -> ResponseHeader:
     """Say in the OpenAPI document that a response has this header; the route itself sets it."""
     return ResponseHeader(name=name, value="", description=description, documentation_only=True)

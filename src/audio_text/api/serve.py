@@ -10,6 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TypeVarTuple, Unpack, cast
 
+import structlog
 import uvloop
 from granian import loops
 from granian.constants import HTTPModes, Interfaces, Loops
@@ -21,7 +22,9 @@ from litestar import Litestar
 from audio_text import logs
 from audio_text.api.app import create_app
 from audio_text.errors import ConfigurationError
-from audio_text.settings import Settings
+from audio_text.settings import Settings, is_loopback
+
+log = structlog.get_logger(__name__)
 
 Arguments = TypeVarTuple("Arguments")
 
@@ -42,6 +45,8 @@ def main(settings: Settings) -> None:
     when the address is not to be had, and SystemExit when workers cannot start or keep dying.
     """
     _check_address(settings.api.host, settings.api.port)
+    if settings.access.open:
+        _warn(settings.api.host)
     # For good, also in threads and workers to come: one thread of each process waits for the signals. A handler of
     # granian's may interrupt the main thread while that holds the lock which it takes, blocks a worker that hears of a
     # second signal before it serves, and misses the only one while its loop does not run.
@@ -81,6 +86,12 @@ def _check_address(host: str, port: int) -> None:
         except OSError as error:
             reason = error.strerror or str(error)
             raise ConfigurationError(f"The API cannot listen on api.host {host}, api.port {port}: {reason}.") from error
+
+
+def _warn(host: str) -> None:
+    """Say loudly that nobody is asked for a key."""
+    reach = "from this machine" if is_loopback(host) else f"from wherever {host} is reached"
+    log.warning("service_is_open", host=host, reach=reach, meaning="No keys: whoever comes sees and does everything.")
 
 
 def _await_stop(stop: Callable[[], None]) -> None:

@@ -14,7 +14,7 @@ import click
 import msgspec
 
 from audio_text import logs
-from audio_text.cli.up import DEMO_MODEL, NAME_WIDTH, command_line
+from audio_text.cli.up import DEMO_MODEL, NAME_WIDTH, access_line, command_line
 from audio_text.errors import AudioTextError, StoppedError
 from audio_text.local.child import Output
 from audio_text.local.environment import REDIS_URL
@@ -104,7 +104,7 @@ async def _run(folder: Path, environ: dict[str, str], log: Path) -> int:
     with log.open("ab") as file:
         async with embedded_stack(folder, environ, Output(file, name_width=NAME_WIDTH)) as stack:
             up_after = time.monotonic() - began_at
-            click.echo(f"ready after {up_after:.1f} s at {stack.url}\n")
+            click.echo(f"ready after {up_after:.1f} s at {stack.url}; access: {access_line(stack.settings)}\n")
             click.echo(f"$ {command_line()} transcribe {recording.name} --model {DEMO_MODEL} --server {stack.url}")
             async with asyncio.TaskGroup() as tasks:
                 watch = tasks.create_task(stack.supervisor.wait())

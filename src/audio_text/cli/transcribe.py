@@ -16,7 +16,7 @@ from audio_text.client import Client, Job, JobOptions
 from audio_text.domain.formats import TranscriptFormat
 from audio_text.domain.job import JobStatus
 from audio_text.domain.options import Task
-from audio_text.errors import AudioTextError, JobFailedError, ServerUnreachableError
+from audio_text.errors import AudioTextError, JobFailedError, ServerUnreachableError, UnauthorizedError
 
 STDOUT = "-"
 
@@ -86,7 +86,8 @@ def transcribe(
 ) -> None:
     """Turn recordings into text with a running service, and watch it happen.
 
-    Segments appear on standard error as they are decoded; the transcript of talk.mp3 is written to talk.txt.
+    Segments appear on standard error as they are decoded; the transcript of talk.mp3 is written to talk.txt. A service
+    that asks for a key gets that of the variable AUDIO_TEXT_API_KEY.
     """
     chosen = {name: msgspec.to_builtins(value) for name, value in job_options.items() if value is not None}
     order = Order(job_options=msgspec.convert(chosen, JobOptions), transcript_format=transcript_format, output=output)
@@ -102,7 +103,9 @@ def transcribe(
 def _transcribe_all(files: Sequence[Path], order: Order, *, server: str, quiet: bool) -> ExitCode:
     """Do one file after the other; one that fails does not stop the next."""
     exit_code = ExitCode.done
-    with Client(server) as client:
+    # No option: others on this machine see the arguments of a command.
+    api_key = os.environ.get("AUDIO_TEXT_API_KEY")  # noqa: TID251 -- the command line's own entry
+    with Client(server, api_key=api_key) as client:
         for audio in files:
             try:
                 with Display(quiet=quiet) as display:
@@ -110,6 +113,9 @@ def _transcribe_all(files: Sequence[Path], order: Order, *, server: str, quiet: 
             except ServerUnreachableError as error:
                 _complain(audio, error.detail)
                 return ExitCode.unreachable
+            except UnauthorizedError as error:
+                _complain(audio, f"{error.detail} It is taken from the variable AUDIO_TEXT_API_KEY.")
+                return ExitCode.job_failed
             except AudioTextError as error:
                 _complain(audio, error.detail)
                 exit_code = ExitCode.job_failed

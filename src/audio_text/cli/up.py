@@ -14,7 +14,7 @@ from audio_text.errors import StoppedError
 from audio_text.local.child import Output
 from audio_text.local.stack import Stack, embedded_stack
 from audio_text.local.state import default_folder
-from audio_text.settings import WorkerMode, from_environment
+from audio_text.settings import Settings, WorkerMode, from_environment, is_loopback
 
 DEMO_MODEL = "demo"
 NAME_WIDTH = 16
@@ -83,6 +83,14 @@ def command_line() -> str:
     return shlex.quote(str(installed.relative_to(here) if installed.is_relative_to(here) else installed))
 
 
+def access_line(settings: Settings) -> str:
+    """Say who may come in."""
+    if not settings.access.open:
+        return "with keys only; `audio-text keys create` makes one"
+    reach = "who is on this machine" if is_loopback(settings.api.host) else f"who reaches {settings.api.host}"
+    return f"OPEN: no keys; everybody {reach} sees and may do everything (AUDIO_TEXT_ACCESS_OPEN=false)"
+
+
 def welcome(stack: Stack) -> str:
     """Say where everything is and what to type next."""
     database, redis = stack.settings.database, stack.settings.redis
@@ -96,6 +104,7 @@ audio-text is running; Ctrl-C stops it.
   Redis       {redis.host}:{redis.port}
   passwords   {stack.folder / "secrets.json"}
   logs        here, from level {stack.settings.log.level} on (AUDIO_TEXT_LOG_LEVEL)
+  access      {access_line(stack.settings)}
 
 Transcribe something, in another terminal:
 

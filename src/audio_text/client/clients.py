@@ -30,19 +30,20 @@ class AsyncClient:
     """Speaks with the service at `base_url`, such as `https://speech.example.org`; close it, or use `async with`.
 
     `timeout`: seconds that any single wait on the network may take; connections have 10. `max_retries`: how often a
-    failed request is repeated; `max_reconnects`: how often in a row a live connection is opened again. `headers` go to
-    the service, not to the store. `ssl_context` is for certificates that the system does not know.
+    failed request is repeated; `max_reconnects`: how often in a row a live connection is opened again. `api_key` and
+    `headers` go to the service, not to the store. `ssl_context` is for certificates that the system does not know.
     """
 
     _transport: ClassVar[type[AsyncTransport] | type[BlockingTransport]] = AsyncTransport
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- each of them by its name
         self,
         base_url: str,
         *,
         timeout: float = TIMEOUT_SECONDS,
         max_retries: int = MAX_RETRIES,
         max_reconnects: int = MAX_RECONNECTS,
+        api_key: str | None = None,
         headers: Mapping[str, str] | None = None,
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
@@ -52,7 +53,7 @@ class AsyncClient:
         self._session = Session(
             base_url,
             self._transport(reach),
-            headers=headers or {},
+            headers=({"Authorization": f"Bearer {api_key}"} if api_key else {}) | dict(headers or {}),
             max_retries=max_retries,
             max_reconnects=max_reconnects,
         )
@@ -110,13 +111,14 @@ class _UnawaitedClient(AsyncClient):
 class Client(Blocking[AsyncClient]):
     """The same for programs that do not await: use `with`. Threads may share one."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- each of them by its name
         self,
         base_url: str,
         *,
         timeout: float = TIMEOUT_SECONDS,
         max_retries: int = MAX_RETRIES,
         max_reconnects: int = MAX_RECONNECTS,
+        api_key: str | None = None,
         headers: Mapping[str, str] | None = None,
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
@@ -126,6 +128,7 @@ class Client(Blocking[AsyncClient]):
                 timeout=timeout,
                 max_retries=max_retries,
                 max_reconnects=max_reconnects,
+                api_key=api_key,
                 headers=headers,
                 ssl_context=ssl_context,
             )

@@ -12,7 +12,13 @@ import msgspec
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
 from audio_text.client.refusals import refusal
-from audio_text.errors import JobNotFoundError, ServerUnreachableError
+from audio_text.errors import (
+    AudioTextError,
+    JobNotFoundError,
+    MissingScopeError,
+    ServerUnreachableError,
+    UnauthorizedError,
+)
 
 T = TypeVar("T")
 
@@ -22,8 +28,12 @@ LARGEST_MESSAGE_BYTES = 64 * 1024 * 1024
 CLOSE_SECONDS = 1.0
 """How long a farewell over a socket may take."""
 
-UNKNOWN_JOB = 4404
-"""The close code that coming back cannot help."""
+FAREWELLS: Mapping[int, type[AudioTextError]] = {
+    4401: UnauthorizedError,
+    4403: MissingScopeError,
+    4404: JobNotFoundError,
+}
+"""The close codes that coming back cannot help."""
 
 SERVER_ERRORS = 500
 """HTTP's begin here."""
@@ -60,7 +70,7 @@ class Socket(Protocol):
     """A live connection. Both methods raise ServerUnreachableError when it breaks."""
 
     async def receive(self, seconds: float) -> str | bytes | None:
-        """Wait so long for a message; None: the server has closed. Raises JobNotFoundError when it said so."""
+        """Wait so long for a message; None: the server has closed. Raises what it said of key or job."""
         ...
 
     async def send(self, message: bytes) -> None:
@@ -122,6 +132,6 @@ def opening(url: str) -> Generator[None]:
 
 
 def check_farewell(closed: ConnectionClosed) -> None:
-    """Raise JobNotFoundError if that is what the server closed for."""
-    if closed.rcvd is not None and closed.rcvd.code == UNKNOWN_JOB:
-        raise JobNotFoundError(closed.rcvd.reason) from closed
+    """Raise what the server closed for, if it is the key or the job."""
+    if closed.rcvd is not None and (kind := FAREWELLS.get(closed.rcvd.code)):
+        raise kind(closed.rcvd.reason) from closed

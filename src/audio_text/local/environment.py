@@ -7,7 +7,7 @@ from audio_text.errors import ConfigurationError
 from audio_text.local.postgres import EmbeddedPostgres
 from audio_text.local.redis import EmbeddedRedis
 from audio_text.local.state import State
-from audio_text.settings import DEFAULT, LoadedSettings, load
+from audio_text.settings import DEFAULT, LoadedSettings, is_loopback, load
 
 REDIS_URL = "REDIS_URL"
 
@@ -64,6 +64,7 @@ def _is_chosen(loaded: LoadedSettings, key: str) -> bool:
 
 
 def _local_choices(state: State, loaded: LoadedSettings) -> dict[str, str]:
+    """Spell what nobody chose; without keys it is used on this machine only."""
     choices = {
         "store.kind": ("AUDIO_TEXT_STORE_KIND", "disk"),
         "disk.folder": ("AUDIO_TEXT_DISK_FOLDER", str(state.folder / "audio")),
@@ -71,6 +72,8 @@ def _local_choices(state: State, loaded: LoadedSettings) -> dict[str, str]:
         "limits.requests_per_minute": ("AUDIO_TEXT_LIMITS_REQUESTS_PER_MINUTE", "0"),
         "limits.requests_per_hour": ("AUDIO_TEXT_LIMITS_REQUESTS_PER_HOUR", "0"),
     }
+    if is_loopback(loaded.settings.api.host):
+        choices["access.open"] = ("AUDIO_TEXT_ACCESS_OPEN", "true")
     return {variable: value for key, (variable, value) in choices.items() if not _is_chosen(loaded, key)}
 
 

@@ -28,6 +28,7 @@ from audio_text.settings.sections import (
     WebhookSettings,
     WorkerMode,
     WorkerSettings,
+    is_loopback,
 )
 
 __all__ = [
@@ -61,6 +62,7 @@ __all__ = [
     "WorkerMode",
     "WorkerSettings",
     "from_environment",
+    "is_loopback",
     "load",
     "resource",
 ]

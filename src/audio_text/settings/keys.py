@@ -16,6 +16,7 @@ RESERVED = {
     "AUDIO_TEXT_SETTINGS_FILE": "a file of settings, laid over the defaults",
     "AUDIO_TEXT_FOLDER": "where `audio-text up` keeps its data",
     "AUDIO_TEXT_SERVER": "the service that `audio-text transcribe` talks to",
+    "AUDIO_TEXT_API_KEY": "the key that it sends",
     "AUDIO_TEXT_TEST_POSTGRES": "the database server that the tests use",
 }
 """Variables that belong to a command, not to a key."""

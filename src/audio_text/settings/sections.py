@@ -2,7 +2,7 @@
 
 from difflib import get_close_matches
 from enum import StrEnum
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from typing import Annotated, Literal
 
 import msgspec
@@ -93,6 +93,14 @@ class LimitSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 def _first(of_key: int | None, of_all: int) -> int | None:
     return (of_all if of_key is None else of_key) or None
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach what listens there; a name that is not known to be so is not."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 class UploadSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):

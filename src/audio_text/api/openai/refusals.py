@@ -16,6 +16,7 @@ from audio_text.errors import (
     AudioTextError,
     InvalidFieldError,
     RecordingTooLongError,
+    UnauthorizedError,
     UnknownModelError,
     UnsupportedMediaError,
     UploadTooLargeError,
@@ -104,6 +105,23 @@ def refused(*kinds: type[AudioTextError]) -> dict[int, ResponseSpec]:
     }
 
 
+def refusals_of(*kinds: type[AudioTextError]) -> dict[str, Any]:
+    """Describe the same as OpenAPI has it, for operations that are described already; the statuses differ."""
+    told = [_told(Verdict(status=kind.http_status, code=kind.code, detail=kind().detail), kind) for kind in kinds]
+    return {
+        str(status): {
+            "description": f"`{answer.error.code}`: {answer.error.message}",
+            "content": {
+                "application/json": {
+                    "schema": {"$ref": "#/components/schemas/ErrorAnswer"},
+                    "examples": {str(answer.error.code): {"value": msgspec.to_builtins(answer)}},
+                }
+            },
+        }
+        for status, answer, _ in told
+    }
+
+
 def _told(verdict: Verdict, kind: type[Exception] | None, field: str | None = None) -> Told:
     status, code = verdict.status, verdict.code
     if kind is UnknownModelError:
@@ -112,6 +130,8 @@ def _told(verdict: Verdict, kind: type[Exception] | None, field: str | None = No
         # OpenAI's clients have a class of error for 400, not for 415.
         status = HTTPStatus.BAD_REQUEST if status == HTTPStatus.UNSUPPORTED_MEDIA_TYPE else status
         field = "file"
+    elif kind is not None and issubclass(kind, UnauthorizedError):
+        code = "invalid_api_key"
     message = " ".join(filter(None, (verdict.detail, _HINTS.get(kind))))
     side = "server_error" if status >= HTTPStatus.INTERNAL_SERVER_ERROR else "invalid_request_error"
     refusal = Refusal(message=message, type=side, param=field, code=code)

@@ -1,0 +1,180 @@
+"""Who calls: the one guard before every route and socket, and how a socket's refusal reaches a browser."""
+
+import base64
+import binascii
+from typing import Any, cast
+from urllib.parse import parse_qsl
+
+import msgspec
+import structlog
+from litestar import Request, WebSocket
+from litestar.connection import ASGIConnection
+from litestar.handlers import BaseRouteHandler
+from litestar.types import ASGIApp, Receive, Send
+from litestar.types import Scope as AsgiScope
+
+from audio_text.api.access import OPTION, TICKET_OPTION, Access
+from audio_text.api.dto import checked_job_id
+from audio_text.api.messages import ErrorMessage
+from audio_text.bootstrap import ApiServices
+from audio_text.domain.access import ANYBODY, Caller, Scope
+from audio_text.domain.key_secrets import is_secret
+from audio_text.errors import (
+    AudioTextError,
+    KeyInUrlError,
+    MissingAdminScopeError,
+    MissingReadScopeError,
+    MissingScopeError,
+    MissingSubmitScopeError,
+    TransientError,
+    UnauthorizedError,
+)
+from audio_text.settings import Settings
+
+SUBPROTOCOL = "audio-text"
+"""What a socket speaks; browsers that send a key beside it (`bearer.` and its base64url) want an answer."""
+
+BEARER = "bearer."
+TICKET = "ticket"
+
+UNAVAILABLE = 1013
+"""How sockets are closed of which nobody can tell just now whether they may be."""
+
+LONGEST_REASON = 120
+"""Bytes in a close frame, of which 123 fit (RFC 6455, 5.5)."""
+
+MISSING: dict[Access, type[MissingScopeError]] = {
+    Access.submit: MissingSubmitScopeError,
+    Access.read: MissingReadScopeError,
+    Access.admin: MissingAdminScopeError,
+}
+"""What is raised for a key that lacks what is needed."""
+
+_KEY_NAMES = frozenset({"api_key", "api-key", "apikey", "access_token", "authorization", "bearer", "token"})
+_CALLER, _REFUSAL = "caller", "refusal"
+
+log = structlog.get_logger(__name__)
+
+Connection = ASGIConnection[Any, Any, Any, Any]
+
+
+async def authorized(connection: Connection, handler: BaseRouteHandler) -> None:
+    """Let a caller pass who may call this, and note who it is.
+
+    Raises UnauthorizedError, MissingScopeError, KeyInUrlError, JobNotFoundError for a job of somebody else, and
+    TransientError. What carries no decision is an error of this service, whoever asks.
+    """
+    if isinstance(connection, Request) and connection.method == "OPTIONS":  # answered from the table of routes alone
+        return
+    access = Access(handler.opt.get(OPTION))
+    if access in {Access.public, Access.signed}:
+        return
+    try:
+        caller = await _caller(connection, handler, access)
+        _state(connection.scope)[_CALLER] = caller
+        if access is not Access.admin and not caller.sees_all and "job_id" in connection.path_params:
+            job_id = checked_job_id(connection.path_params["job_id"])
+            await _services(connection).ownership.require_job(job_id, caller)
+    except AudioTextError as error:
+        _state(connection.scope)[_REFUSAL] = error
+        log.info("access_refused", code=error.code, path=connection.scope["path"])
+        raise
+
+
+def caller_of(scope: AsgiScope) -> Caller | None:
+    """Tell who was found to call; None: nobody was asked for, or nobody may."""
+    return _state(scope).get(_CALLER)
+
+
+async def _caller(connection: Connection, handler: BaseRouteHandler, access: Access) -> Caller:
+    settings, keys = cast("Settings", connection.app.state.settings), _services(connection).access
+    if settings.access.open and access is not Access.admin:
+        return ANYBODY
+    query = parse_qsl(connection.scope["query_string"].decode("latin-1"))
+    if any(name.lower() in _KEY_NAMES or is_secret(value) for name, value in query):
+        raise KeyInUrlError
+    secret = _bearer(connection.headers.getall("authorization", [])) or _offered_key(connection)
+    tickets = [value for name, value in query if name == TICKET]
+    if secret is None and tickets and (isinstance(connection, WebSocket) or handler.opt.get(TICKET_OPTION)):
+        caller = await keys.redeem(tickets[0])
+    elif secret is None:
+        raise UnauthorizedError
+    else:
+        caller = await keys.caller(secret)
+    if Scope(access.value) not in caller.scopes:
+        raise MISSING[access]
+    return caller
+
+
+def _bearer(headers: list[str]) -> str | None:
+    """Read what was sent as `Authorization: Bearer KEY` (RFC 6750): once, or not at all."""
+    if len(headers) != 1:
+        return None
+    scheme, _, given = headers[0].partition(" ")
+    return (given.strip() or None) if scheme.lower() == "bearer" else None
+
+
+def _offered_key(connection: Connection) -> str | None:
+    """Read the key that a browser sends as a subprotocol, for it can set no other header of a socket."""
+    if not isinstance(connection, WebSocket):
+        return None
+    for protocol in _protocols(connection.scope):
+        if protocol.startswith(BEARER):
+            text = protocol.removeprefix(BEARER)
+            try:
+                return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True).decode("latin-1")
+            except (ValueError, binascii.Error) as error:
+                raise UnauthorizedError from error
+    return None
+
+
+class Handshake:
+    """ASGI application around another one: how sockets are begun, and refused.
+
+    A browser does not show a page the answer to a handshake. A socket that may not be is therefore accepted, told why,
+    and closed with 4000 and HTTP's status: 4401, 4403, 4404; with 1013 where it may be tried again.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
+        """Serve one request or socket."""
+        if scope["type"] != "websocket":
+            await self._app(scope, receive, send)
+            return
+        accepting: dict[str, Any] = {"type": "websocket.accept", "headers": []}
+        accepting["subprotocol"] = SUBPROTOCOL if SUBPROTOCOL in _protocols(scope) else None
+
+        async def send_begun(message: Any) -> None:  # noqa: ANN401 -- ASGI's messages are a union of TypedDicts
+            refusal: AudioTextError | None = _state(scope).get(_REFUSAL)
+            if message["type"] == "websocket.accept":
+                message |= {"subprotocol": accepting["subprotocol"]}
+            elif message["type"] == "websocket.close" and refusal is not None:
+                await receive()  # the wish to connect, which comes first
+                await send(cast("Any", accepting))
+                told = ErrorMessage(message=refusal.detail, error=refusal.code)
+                await send({"type": "websocket.send", "bytes": None, "text": msgspec.json.encode(told).decode()})
+                message = _farewell(refusal)
+            await send(message)
+
+        await self._app(scope, receive, send_begun)
+
+
+def _farewell(refusal: AudioTextError) -> dict[str, Any]:
+    code = UNAVAILABLE if isinstance(refusal, TransientError) else 4_000 + int(refusal.http_status)
+    reason = refusal.detail.encode()[:LONGEST_REASON].decode(errors="ignore")
+    return {"type": "websocket.close", "code": code, "reason": reason}
+
+
+def _protocols(scope: AsgiScope) -> list[str]:
+    sent = [value.decode("latin-1") for name, value in scope["headers"] if name == b"sec-websocket-protocol"]
+    return [protocol.strip() for text in sent for protocol in text.split(",")]
+
+
+def _services(connection: Connection) -> ApiServices:
+    return cast("ApiServices", connection.app.state.services)
+
+
+def _state(scope: AsgiScope) -> dict[str, Any]:
+    return scope["state"]
