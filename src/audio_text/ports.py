@@ -21,7 +21,7 @@ from audio_text.domain.multipart import MultipartUpload
 from audio_text.domain.options import TranscriptionOptions
 from audio_text.domain.transcript import AudioFacts, NextWindow, Segment, TranscriptChunk
 from audio_text.domain.urls import WebUrl
-from audio_text.domain.usage import Hit, Rate, Window
+from audio_text.domain.usage import Hit, Quota, Rate, Usage, Window
 from audio_text.domain.webhooks import WebhookEndpoint
 
 
@@ -38,11 +38,19 @@ class JobRepository(Protocol):
     Whatever ends a job sets its expires_at, if it has an expires_in_seconds; a retry clears it.
     """
 
-    async def add(self, job: Job, *, key: IdempotencyKey | None = None) -> bool:
+    async def add(self, job: Job, *, key: IdempotencyKey | None = None, quota: Quota | None = None) -> bool:
         """Store a new job, committed when this returns; with a key, both or none of them.
 
-        False, and nothing stored, when another job holds the key.
+        False, and nothing stored, when another job holds the key. With a quota, raises ConcurrentJobsError where its
+        key has as many pending and processing jobs already, AudioQuotaError where the job's duration is more than is
+        left of today's seconds, or nothing is left: exactly, whoever else adds jobs at the same time.
+
+        The duration counts from then on, or once a worker learns it; whatever becomes of the job.
         """
+        ...
+
+    async def usage(self, key_id: str) -> Usage:
+        """What the key has in work, and the seconds of audio that it submitted today."""
         ...
 
     async def submitted(self, key: IdempotencyKey) -> Submitted | None:

@@ -4,7 +4,9 @@ from datetime import UTC, datetime, timedelta
 
 from audio_text.domain.idempotency import IdempotencyKey, Submitted
 from audio_text.domain.job import Job
-from fakes.rows import FakeRows, storable_struct
+from audio_text.domain.usage import Quota, Usage
+from audio_text.errors import AudioQuotaError, ConcurrentJobsError
+from fakes.rows import UNFINISHED, FakeRows, storable_struct
 
 
 class FakeJobKeys(FakeRows):
@@ -14,16 +16,41 @@ class FakeJobKeys(FakeRows):
         super().__init__()
         self._keys: dict[tuple[str | None, str], tuple[Submitted, datetime]] = {}
 
-    async def add(self, job: Job, *, key: IdempotencyKey | None = None) -> bool:
+    async def add(self, job: Job, *, key: IdempotencyKey | None = None, quota: Quota | None = None) -> bool:
         await self.check()
         if key is not None:
             held = await self.submitted(key)
             if held is not None and not key.takes_over and held.job.id != job.id:
                 return False
+        if quota is not None and job.id not in self.jobs:
+            await self._spend(quota, job)
+        if key is not None:
             told = Submitted(fingerprint=key.fingerprint, job=storable_struct(job))
             self._keys[key.owner, key.text] = told, datetime.now(UTC) + timedelta(seconds=key.seconds)
         self.jobs.setdefault(job.id, storable_struct(job))
         return True
+
+    async def _spend(self, quota: Quota, job: Job) -> None:
+        used = await self.usage(quota.key_id)
+        if quota.concurrent_jobs is not None and used.concurrent_jobs >= quota.concurrent_jobs:
+            raise ConcurrentJobsError
+        if quota.audio_seconds_per_day is not None:
+            day = quota.key_id, datetime.now(UTC).date()
+            kept = self._audio_seconds.get(day, 0.0)
+            seconds, most = kept + (job.duration or 0.0), quota.audio_seconds_per_day
+            if seconds > most or kept >= most:
+                raise AudioQuotaError
+            self._audio_seconds[day] = seconds
+
+    async def usage(self, key_id: str) -> Usage:
+        await self.check()
+        today = datetime.now(UTC).date()
+        own = [job for job in self.jobs.values() if job.key_id == key_id]
+        submitted = sum(job.duration or 0.0 for job in own if job.creation_date.date() >= today)
+        return Usage(
+            concurrent_jobs=sum(job.status in UNFINISHED for job in own),
+            audio_seconds_today=self._audio_seconds.get((key_id, today), submitted),
+        )
 
     async def submitted(self, key: IdempotencyKey) -> Submitted | None:
         await self.check()

@@ -1,6 +1,6 @@
 """The rows that the parts of the fake repository share."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, TypeVar
 
 import msgspec
@@ -29,6 +29,7 @@ class FakeRows:
         self._attempts = FakeAttempts()
         self._unannounced: set[str] = set()
         self._held: set[str] = set()
+        self._audio_seconds: dict[tuple[str | None, date], float] = {}
 
     async def check(self) -> None:
         if self.is_down:
@@ -37,8 +38,14 @@ class FakeRows:
     def overwrite(self, job_id: str, **fields: Any) -> Job:
         """Put a job into any state, as another process might have done meanwhile."""
         fields = {"update_date": datetime.now(UTC)} | fields
+        self._learn_seconds(self.jobs[job_id], fields.get("duration"))
         self.jobs[job_id] = storable_struct(replace(self.jobs[job_id], **fields))
         return self.jobs[job_id]
+
+    def _learn_seconds(self, job: Job, duration: float | None) -> None:
+        day = job.key_id, job.creation_date.date()
+        if duration is not None and day in self._audio_seconds:
+            self._audio_seconds[day] += duration - (job.duration or 0.0)
 
     def _finish(self, job_id: str, **fields: Any) -> Job:
         self._unannounced.add(job_id)

@@ -32,7 +32,7 @@ NAMES = [
     for name in (
         *("status", "tables", "indexes", "attempts", "turns", "owners", "shares", "expiry", "resuming"),
         *("resource", "search", "channels", "speeds", "windows", "reuse", "digests", "callers"),
-        *("keys", "deliveries", "ends"),
+        *("keys", "usage", "deliveries", "ends"),
         *("batches", "tallies", "batch_ends"),
     )
 ]
@@ -220,6 +220,7 @@ TYPES = {
     "TSVECTOR": "tsvector",
     "TIMESTAMPTZ": "timestamp with time zone",
     "JSONB": "jsonb",
+    "DATE": "date",
 }
 
 

@@ -8,7 +8,13 @@ from typing import Any, Never, Protocol, cast
 import asyncpg  # pyright: ignore[reportMissingTypeStubs] -- it has none: the Protocols below say what we use
 from piccolo.engine.postgres import PostgresEngine
 
-from audio_text.errors import AudioTextError, DatabaseNotMigratedError, DatabaseUnavailableError
+from audio_text.errors import (
+    AudioQuotaError,
+    AudioTextError,
+    ConcurrentJobsError,
+    DatabaseNotMigratedError,
+    DatabaseUnavailableError,
+)
 from audio_text.settings import DatabaseSettings
 
 CLIENT_GRACE_SECONDS = 2.0
@@ -50,7 +56,15 @@ UNAVAILABLE = (
     asyncpg.OperatorInterventionError,
     asyncpg.PostgresSystemError,
 )
-NOT_MIGRATED = (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError, asyncpg.UndefinedObjectError)
+REFUSALS = {kind.code: kind for kind in (ConcurrentJobsError, AudioQuotaError)}
+"""What functions in the database raise, by its text."""
+
+NOT_MIGRATED = (
+    asyncpg.UndefinedTableError,
+    asyncpg.UndefinedColumnError,
+    asyncpg.UndefinedFunctionError,
+    asyncpg.UndefinedObjectError,
+)
 
 
 class Connection(Protocol):
@@ -97,7 +111,7 @@ class Pool(Protocol):
 def vendor_errors() -> Generator[None]:
     """Turn what asyncpg raises into ours: DatabaseUnavailableError for what may pass, AudioTextError for a defect.
 
-    DatabaseNotMigratedError, one of the former, when a table or column is missing.
+    DatabaseNotMigratedError, one of the former, when a table or column is missing; and what functions of ours refuse.
     """
     try:
         yield
@@ -105,6 +119,9 @@ def vendor_errors() -> Generator[None]:
         raise DatabaseNotMigratedError from error
     except asyncpg.LockNotAvailableError as error:
         raise DatabaseUnavailableError("Somebody kept a table locked for too long: try again.") from error
+    except asyncpg.RaiseError as error:
+        refusal = REFUSALS.get(str(error.args[0]))
+        raise refusal() if refusal else AudioTextError("The database refused a statement of the service.") from error
     except asyncpg.DataError as error:  # an InterfaceError too, but the values are at fault
         raise AudioTextError("The service sent the database a value that it cannot hold.") from error
     except UNAVAILABLE as error:

@@ -14,6 +14,7 @@ from audio_text.adapters.tables import (
     ApiKey,
     Delivery,
     IdempotencyKey,
+    KeyUsage,
     TranscriptionAttempt,
     TranscriptionJob,
     TranscriptionSegment,

@@ -9,7 +9,8 @@ from audio_text.adapters.job_keys import JobKeys
 from audio_text.adapters.job_search import JobSearch
 from audio_text.adapters.job_table import JobTable
 from audio_text.adapters.job_upkeep import JobUpkeep
+from audio_text.adapters.key_usage import KeyUsages
 
 
-class PiccoloJobRepository(JobKeys, JobTable, JobSearch, JobClaims, JobBacklog, JobUpkeep):
+class PiccoloJobRepository(JobKeys, JobTable, JobSearch, JobClaims, JobBacklog, JobUpkeep, KeyUsages):
     """The port `JobRepository` over a Piccolo engine."""

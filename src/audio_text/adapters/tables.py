@@ -13,6 +13,7 @@ from piccolo.columns import (
     BigSerial,
     Boolean,
     Column,
+    Date,
     DoublePrecision,
     ForeignKey,
     Integer,
@@ -229,6 +230,17 @@ class Delivery(Table, tablename="delivery"):
     finished_at = Timestamptz(default=None, null=True)
 
     delivery_once = Unique([endpoint_id, event_id])
+
+
+class KeyUsage(Table, tablename="key_usage"):
+    """One row per key with a quota and day, by UTC: the seconds of audio that it submitted then."""
+
+    id = BigSerial(primary_key=True)  # Piccolo knows no primary key of two columns
+    key_id = Varchar(length=None, default=None)
+    day = Date(default=None)
+    audio_seconds = DoublePrecision(default=0.0)
+
+    key_usage_day = Unique([key_id, day])
 
 
 class Batch(Table, tablename="batch"):
