@@ -105,6 +105,10 @@ class JobRepository(Protocol):
         """
         ...
 
+    async def pending(self, tier: str, *, limit: int) -> int:
+        """How many jobs of the tier wait, put off or not; no more than `limit` are counted."""
+        ...
+
     async def overdue(self, *, seconds: float) -> dict[str, int]:
         """Tier → number of pending jobs that nobody claimed for longer than `seconds`, and of leases that ran out."""
         ...
@@ -249,10 +253,13 @@ class JobRepository(Protocol):
 class BatchRepository(Protocol):
     """The table of batches. Every method may raise DatabaseUnavailableError."""
 
-    async def add(self, batch: Batch, jobs: Sequence[Job], *, key: IdempotencyKey | None = None) -> bool:
+    async def add(
+        self, batch: Batch, jobs: Sequence[Job], *, key: IdempotencyKey | None = None, quota: Quota | None = None
+    ) -> bool:
         """Store a batch and its jobs: all, committed when this returns, or none.
 
         False, and nothing stored, when another batch of this owner holds the key, which it does as long as it is there.
+        A quota has to have room for all of them, or it raises what `JobRepository.add` raises.
         """
         ...
 

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 import pytest
+from msgspec.structs import replace
 
 from audio_text.adapters.batch_table import BatchTable
 from audio_text.adapters.database import open_database
@@ -14,7 +15,8 @@ from audio_text.domain.idempotency import IdempotencyKey
 from audio_text.domain.job import Job, Priority
 from audio_text.domain.listing import JobQuery
 from audio_text.domain.options import TranscriptionOptions
-from audio_text.errors import BatchNotFoundError
+from audio_text.domain.usage import Quota, Usage
+from audio_text.errors import AudioQuotaError, BatchNotFoundError, ConcurrentJobsError
 from audio_text.ports import BatchRepository, JobRepository
 from factories import make_job
 from fakes.batches import FakeBatchRepository
@@ -42,6 +44,20 @@ def key(text: str = "k", *, fingerprint: str = "f", owner: str | None = "ann") -
 
 
 class BatchesContract:
+    async def test_a_quota_has_room_for_all_jobs_of_a_batch_or_none_is_stored(self, tables: Tables) -> None:
+        def of_key(batch_id: str, duration: float = 10.0) -> list[Job]:
+            return [replace(job, key_id="k", duration=duration) for job in members(batch_id, 3)]
+
+        both = Quota(key_id="k", concurrent_jobs=5, audio_seconds_per_day=50)
+        with pytest.raises(AudioQuotaError):
+            await tables.batches.add(make_batch("b1"), of_key("b1", duration=20.0), key=key(), quota=both)
+        assert await tables.batches.add(make_batch("b2"), of_key("b2"), key=key(), quota=both)
+        with pytest.raises(ConcurrentJobsError):
+            await tables.batches.add(make_batch("b3"), of_key("b3"), quota=both)
+        assert await tables.jobs.usage("k") == Usage(concurrent_jobs=3, audio_seconds_today=30.0)
+        with pytest.raises(BatchNotFoundError):
+            await tables.batches.get("b3")
+
     async def test_a_batch_is_stored_with_all_its_jobs_as_they_were_given(self, tables: Tables) -> None:
         odd = make_job(
             batch_id="b1",

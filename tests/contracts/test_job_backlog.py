@@ -36,6 +36,15 @@ def ids(found: Backlog) -> list[str]:
 
 
 class JobBacklogContract:
+    async def test_pending_jobs_of_a_tier_are_counted_up_to_a_limit(self, jobs: JobRepository) -> None:
+        for number in range(3):
+            await add(jobs, str(number))
+        await add(jobs, "elsewhere", tier="audio_large")
+        await add(jobs, "put off", available_at=LATER)
+        await add_running(jobs, "running")
+        assert [await jobs.pending(TIER, limit=limit) for limit in (2, 4, 9)] == [2, 4, 4]
+        assert await jobs.pending("audio_medium", limit=9) == 0
+
     async def test_tiers_on_which_nothing_happens_are_empty(self, jobs: JobRepository) -> None:
         await add(jobs, "elsewhere", tier="audio_large")
         assert await jobs.backlogs([TIER, "none"], limit=9) == {TIER: Backlog(), "none": Backlog()}

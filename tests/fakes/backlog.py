@@ -18,6 +18,10 @@ class FakeJobBacklog(FakeRows):
         await self.check()
         return {tier: self._backlog(tier, limit) for tier in tiers}
 
+    async def pending(self, tier: str, *, limit: int) -> int:
+        await self.check()
+        return min(limit, sum(job.tier == tier and job.status is JobStatus.pending for job in self.jobs.values()))
+
     def _backlog(self, tier: str, limit: int) -> Backlog:
         now = datetime.now(UTC)
         jobs = [job for job in self.jobs.values() if job.tier == tier]

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from audio_text.domain.batch import Batch, Tally
 from audio_text.domain.idempotency import IdempotencyKey
 from audio_text.domain.job import Job
+from audio_text.domain.usage import Quota
 from audio_text.errors import BatchNotFoundError
 from fakes.repository import FakeJobRepository
 from fakes.rows import storable_struct
@@ -23,10 +24,14 @@ class FakeBatchRepository:
         self._batches: dict[str, Batch] = {}
         self._keys: dict[Held, tuple[str, str]] = {}
 
-    async def add(self, batch: Batch, jobs: Sequence[Job], *, key: IdempotencyKey | None = None) -> bool:
+    async def add(
+        self, batch: Batch, jobs: Sequence[Job], *, key: IdempotencyKey | None = None, quota: Quota | None = None
+    ) -> bool:
         await self._jobs.check()
         if key and (key.owner, key.text) in self._keys:
             return False
+        if quota:
+            await self._jobs.spend(quota, *jobs)
         if key:
             self._keys[key.owner, key.text] = (key.fingerprint, batch.id)
         self._batches[batch.id] = storable_struct(batch)

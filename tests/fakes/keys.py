@@ -23,21 +23,21 @@ class FakeJobKeys(FakeRows):
             if held is not None and not key.takes_over and held.job.id != job.id:
                 return False
         if quota is not None and job.id not in self.jobs:
-            await self._spend(quota, job)
+            await self.spend(quota, job)
         if key is not None:
             told = Submitted(fingerprint=key.fingerprint, job=storable_struct(job))
             self._keys[key.owner, key.text] = told, datetime.now(UTC) + timedelta(seconds=key.seconds)
         self.jobs.setdefault(job.id, storable_struct(job))
         return True
 
-    async def _spend(self, quota: Quota, job: Job) -> None:
+    async def spend(self, quota: Quota, *jobs: Job) -> None:
         used = await self.usage(quota.key_id)
-        if quota.concurrent_jobs is not None and used.concurrent_jobs >= quota.concurrent_jobs:
+        if quota.concurrent_jobs is not None and used.concurrent_jobs + len(jobs) > quota.concurrent_jobs:
             raise ConcurrentJobsError
         if quota.audio_seconds_per_day is not None:
             day = quota.key_id, datetime.now(UTC).date()
             kept = self._audio_seconds.get(day, 0.0)
-            seconds, most = kept + (job.duration or 0.0), quota.audio_seconds_per_day
+            seconds, most = kept + sum(job.duration or 0.0 for job in jobs), quota.audio_seconds_per_day
             if seconds > most or kept >= most:
                 raise AudioQuotaError
             self._audio_seconds[day] = seconds

@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 from datetime import datetime
 
+from audio_text.adapters.key_usage import WITHIN_QUOTA, quota_parameters
 from audio_text.adapters.rows import batch_of, job_record, json_text
 from audio_text.adapters.statements import COLUMNS, Statements
 from audio_text.domain.batch import Batch
 from audio_text.domain.idempotency import IdempotencyKey
 from audio_text.domain.job import Job
+from audio_text.domain.usage import Quota
 from audio_text.errors import BatchNotFoundError
 
 # All jobs travel as one JSON text: as parameters they would be more than a statement can have. A twin that comes under
@@ -25,6 +27,10 @@ WITH added AS (
 )
 SELECT id FROM added
 """  # noqa: S608 -- our own column names
+
+# What does not fit into a quota raises an error, before any job is added; asked once for all of them.
+_ADMITTED = f"), admitted AS MATERIALIZED (SELECT id FROM added WHERE {WITHIN_QUOTA}), jobs AS ("  # noqa: S608 -- our own text
+ADD_IN_QUOTA = ADD.replace("), jobs AS (", _ADMITTED).replace("FROM added CROSS JOIN", "FROM admitted CROSS JOIN")
 
 SUBMITTED = "SELECT * FROM batch WHERE COALESCE(owner, '') = COALESCE({}::text, '') AND key = {}"
 
@@ -66,12 +72,16 @@ RETURNING id
 class BatchTable(Statements):
     """The port `BatchRepository` over a Piccolo engine."""
 
-    async def add(self, batch: Batch, jobs: Sequence[Job], *, key: IdempotencyKey | None = None) -> bool:
-        """Store a batch and its jobs."""
+    async def add(
+        self, batch: Batch, jobs: Sequence[Job], *, key: IdempotencyKey | None = None, quota: Quota | None = None
+    ) -> bool:
+        """Store a batch and its jobs. Raises ConcurrentJobsError, AudioQuotaError."""
         metadata = json_text(batch.metadata)
         facts = (batch.id, batch.owner, batch.size, batch.created_at, batch.description, metadata)
         under = (key.text, key.fingerprint) if key else (None, None)
         records = json_text([job_record(job) for job in jobs])
+        if quota:
+            return bool(await self._run(ADD_IN_QUOTA, *facts, *under, *quota_parameters(quota, *jobs), records))
         return bool(await self._run(ADD, *facts, *under, records))
 
     async def submitted(self, key: IdempotencyKey) -> tuple[str, Batch] | None:

@@ -52,6 +52,12 @@ CROSS JOIN LATERAL (
 ) AS waiting
 """  # noqa: S608 -- our own text
 
+PENDING = """
+SELECT count(*) AS jobs FROM (
+    SELECT FROM transcription_job WHERE status = 'pending' AND tier = {} LIMIT {}
+) AS waiting
+"""
+
 _decoder = msgspec.json.Decoder(list[tuple[str, int, float]] | None)
 
 
@@ -73,3 +79,8 @@ class JobBacklog(Statements):
             )
             for row in rows
         }
+
+    async def pending(self, tier: str, *, limit: int) -> int:
+        """How many jobs of the tier wait, no more than `limit`."""
+        [row] = await self._run(PENDING, tier, limit, repeatable=True)
+        return row["jobs"]

@@ -132,6 +132,7 @@ TABLES = (
     TranscriptionAttempt,
     IdempotencyKey,
     ApiKey,
+    KeyUsage,
     WebhookEndpoint,
     Delivery,
 )

@@ -58,7 +58,8 @@ class BatchService:
     ) -> tuple[Batch, bool]:
         """Accept all of them or none; the batch, and whether it is new. They are safe once this returns.
 
-        Raises BatchRefusedError, IdempotencyKeyReusedError, and TransientError where the store or the database is away.
+        Raises BatchRefusedError, IdempotencyKeyReusedError, QuotaExceededError and its kinds, and TransientError where
+        the store or the database is away.
         """
         if key and (earlier := await self._submitted(key)):
             return earlier, False
@@ -68,7 +69,9 @@ class BatchService:
             replace(job, batch_id=batch.id, creation_date=batch.created_at + timedelta(microseconds=place))
             for place, job in enumerate(jobs)
         ]
-        if not await self._batches.add(batch, members, key=key):
+        with self._submission.admission.within_quota(submissions[0].caller, *members) as quota:
+            is_added = await self._batches.add(batch, members, key=key, quota=quota)
+        if not is_added:
             if key and (earlier := await self._submitted(key)):
                 return earlier, False
             raise DatabaseUnavailableError("This key is given to one batch after another: try again.")

@@ -21,6 +21,7 @@ from audio_text.errors import (
     RecordingTooLongError,
 )
 from audio_text.ports import AudioProbe, Resources
+from audio_text.services.admission import AdmissionService
 from audio_text.services.choices import check_channels, chosen_options
 from audio_text.services.ingest import Sources
 from audio_text.services.uploads import UploadService, sees_upload
@@ -65,11 +66,15 @@ class SubmissionService:
         self._settings = settings
         self._uploads = UploadService(store=resources.store, settings=settings.upload)
         self._sources = Sources(settings)
+        self.admission = AdmissionService(resources.jobs, settings=settings)
 
     async def submit(self, submission: Submission) -> Job:
-        """Check, store, commit, then enqueue; the job is safe once this returns. Raises what `check` raises."""
+        """Check, store, commit, then enqueue; the job is safe once this returns.
+
+        Raises what `check` raises, and QuotaExceededError and its kinds.
+        """
         job = await self.check(submission)
-        await self._jobs.add(job)
+        await self.admission.add(job, caller=submission.caller)
         await wake(self._queue, job.tier, job)
         return job
 
@@ -82,7 +87,7 @@ class SubmissionService:
             if not key.takes_over and (earlier := await self.submitted(key)) is not None:
                 return earlier, False
             job = await self.check(submission)
-            if await self._jobs.add(job, key=key):
+            if await self.admission.add(job, caller=submission.caller, key=key):
                 await wake(self._queue, job.tier, job)
                 return job, True
         raise DatabaseUnavailableError("This key is given to one job after another: try again.")
@@ -99,12 +104,14 @@ class SubmissionService:
     async def check(self, submission: Submission) -> Job:
         """Look at the upload and make the job, which is stored by nobody yet.
 
-        Raises UnknownModelError, ForeignUrlError, RemoteUrlError, PrivateAddressError, UploadMissingError,
-        UploadTooLargeError, UnsupportedMediaError and its kinds, RecordingTooLongError, TooManyChannelsError,
-        InvalidRequestError for options and expires_in, and TransientError when the store or the database is away.
+        Raises UnknownModelError, TierFullError, ForeignUrlError, RemoteUrlError, PrivateAddressError,
+        UploadMissingError, UploadTooLargeError, UnsupportedMediaError and its kinds, RecordingTooLongError,
+        TooManyChannelsError, InvalidRequestError for options and expires_in, and TransientError when the store or the
+        database is away.
         """
         model = submission.model or self._settings.job.default_model
         tier = self._settings.route(model)
+        await self.admission.take_place(tier)
         options = chosen_options(self._settings.options, submission.options)
         expires_in_seconds = self._expiry(submission.expires_in)
         try:

@@ -242,6 +242,7 @@ class TierSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     soft_limit_seconds: Seconds
     hard_limit_seconds: Seconds
     limit_per_audio_second: Annotated[float, Meta(ge=0)] = 0.0
+    max_pending_jobs: Annotated[int, Meta(ge=0)] = 10_000
     retry: RetryPolicy
 
 
