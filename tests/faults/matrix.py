@@ -51,6 +51,17 @@ def transcribing() -> Iterator[Cell]:
         yield cell(fault)
 
 
+def bringing() -> Iterator[Cell]:
+    # Half of a file of a dead worker is left to the look for abandoned files.
+    cell = partial(Cell, scenes.a_recording_elsewhere_is_brought, leaves_files=True)
+    for fault in faults("store.write", "jobs.note_recording", kinds=(KILL, FREEZE)):
+        yield cell(fault, LOST)
+    for fault in faults("store.write", "jobs.note_recording", kinds=(ERROR,)):
+        yield cell(fault, RETRIED)
+    for fault in faults("draft.flush", "draft.publish", kinds=(KILL,)):
+        yield cell(fault, LOST)
+
+
 def completing() -> Iterator[Cell]:
     # Whoever finds the job over does not know whether its recording was removed: that is left to the sweep.
     cell = partial(Cell, scenes.a_job_is_transcribed, leaves_files=True)
@@ -114,7 +125,7 @@ def downloading() -> Iterator[Cell]:
 
 
 def disk_cells() -> list[Cell]:
-    return [*transcribing(), *completing(), *stopping(), *failing(), *waking(), *submitting(), *asking()]
+    return [*transcribing(), *bringing(), *completing(), *stopping(), *failing(), *waking(), *submitting(), *asking()]
 
 
 def s3_cells() -> list[Cell]:

@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 from faults.world import Crew, World, until
 from recordings import path_of
-from services.faulty import Fault, Kind
+from services.faulty import Fault, Kind, Moment
+from services.outside import answer, serve_outside
 
 Scene = Callable[["Cell", World, Crew], Awaitable[None]]
 
@@ -34,6 +35,19 @@ async def a_job_is_transcribed(cell: Cell, world: World, crew: Crew) -> None:
     job_id = await world.submit(cell.recording)
     await overcome(cell.fault, world, crew, job_id)
     await is_completed(cell, world, job_id)
+
+
+async def a_recording_elsewhere_is_brought(cell: Cell, world: World, crew: Crew) -> None:
+    path = path_of(cell.recording)
+    (port,) = world.settings.remote.ports
+    async with serve_outside(port=port) as outside:
+        outside.pages[f"/{path.name}"] = answer(200, path.read_bytes())
+        job_id = await world.submit_url(path.name, f"http://127.0.0.1:{port}/{path.name}")
+        await overcome(cell.fault, world, crew, job_id)
+        await is_completed(cell, world, job_id)
+        stored = {("store.write", Moment.after), ("draft.publish", Moment.after)}
+        was_stored = cell.fault.step == "jobs.note_recording" or (cell.fault.step, cell.fault.moment) in stored
+        assert len(outside.requests) == (1 if was_stored else 2)
 
 
 async def a_worker_is_stopped(cell: Cell, world: World, crew: Crew) -> None:

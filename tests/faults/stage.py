@@ -11,7 +11,7 @@ import msgspec
 from audio_text.settings import Settings, StoreKind
 from faults.scenes import Cell
 from faults.world import Crew, World, until, world
-from services.api import settings_of
+from services.api import free_port, settings_of
 from services.database import temporary_database
 from services.faulty import Nursery
 from services.postgres import PostgresServer
@@ -58,6 +58,10 @@ class Stage(NamedTuple):
                 yield opened, Crew(self.nursery, opened.settings)
 
     def _settings(self, settings: Settings) -> Settings:
+        here = msgspec.structs.replace(
+            settings.remote, enabled=True, allow_http=True, allowed_networks=("127.0.0.1/32",), ports=(free_port(),)
+        )
+        settings = msgspec.structs.replace(settings, remote=here)
         if self.s3 is None:
             return settings
         keys = {"s3_access_key": self.s3.access_key, "s3_secret_key": self.s3.secret_key}

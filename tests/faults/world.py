@@ -65,7 +65,11 @@ class World:
 
     async def submit(self, recording: str, **options: Any) -> str:
         """Upload and submit; the job's id."""
-        body = {"filename": recording, "url": await self.upload(recording), "mode": "demo", **options}
+        return await self.submit_url(recording, await self.upload(recording), **options)
+
+    async def submit_url(self, filename: str, url: str, **options: Any) -> str:
+        """Submit what lies there; the job's id."""
+        body = {"filename": filename, "url": url, "mode": "demo", **options}
         return (await self.api.client.post("/api/v1/job/transcribe", json=body)).raise_for_status().json()["id"]
 
     async def jobs(self) -> list[dict[str, Any]]:
