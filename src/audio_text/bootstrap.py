@@ -26,11 +26,14 @@ from audio_text.adapters.s3_store import open_s3_store
 from audio_text.adapters.tickets import open_tickets
 from audio_text.adapters.waiters import open_waiters
 from audio_text.adapters.webhook_endpoints import PiccoloWebhookRepository
+from audio_text.adapters.webhook_sender import WebhookSender
+from audio_text.domain.delivery import DeliveryKind
 from audio_text.ports import AudioStore, KeyRepository, OpenResources, Resources, UploadReceiver
 from audio_text.services.access import AccessService
 from audio_text.services.backlog import BacklogService
 from audio_text.services.batches import BatchService
 from audio_text.services.dead_letters import DeadLetterService
+from audio_text.services.deliverer import Deliverer
 from audio_text.services.delivery import DeliveryService
 from audio_text.services.ingest import IngestService
 from audio_text.services.lifecycle import LifecycleService
@@ -42,6 +45,7 @@ from audio_text.services.submission import SubmissionService
 from audio_text.services.transcripts import TranscriptService
 from audio_text.services.uploads import UploadService
 from audio_text.services.waiting import WaitingService
+from audio_text.services.webhooks import WebhookService
 from audio_text.settings import Settings, StoreKind
 
 
@@ -159,6 +163,7 @@ class ApiServices(msgspec.Struct, frozen=True, kw_only=True):
     waiting: WaitingService
     limiting: LimitingService
     dead_letters: DeadLetterService
+    webhooks: WebhookService
     resources: Resources
     receiver: UploadReceiver | None
 
@@ -171,6 +176,7 @@ async def open_api_services(settings: Settings) -> AsyncGenerator[ApiServices, N
         open_access(resources.keys, settings, client_name="audio-text-api") as access,
         _open_waiting(resources, settings) as waiting,
         open_rate_limiter(settings.redis, settings.secrets.redis_password, client_name="audio-text-api") as limiter,
+        open_guarded_http(settings.remote) as http,
     ):
         backlog = BacklogService(resources.jobs, refresh_seconds=settings.events.position_seconds)
         submission = SubmissionService(resources, probe=PyAvProbe(), settings=settings)
@@ -191,6 +197,7 @@ async def open_api_services(settings: Settings) -> AsyncGenerator[ApiServices, N
                 mailer=SmtpMailer(settings.mail, password=settings.secrets.mail_password),
             ),
             dead_letters=DeadLetterService(resources, settings=settings),
+            webhooks=WebhookService(resources, http=http, settings=settings),
             waiting=waiting,
             limiting=LimitingService(limiter, settings=settings.limits),
             resources=resources,
@@ -236,6 +243,19 @@ async def open_keys(settings: Settings) -> AsyncGenerator[AccessService]:
         open_access(PiccoloKeyRepository(database), settings, client_name=name) as access,
     ):
         yield access
+
+
+@asynccontextmanager
+async def open_deliverer(resources: OpenResources, settings: Settings) -> AsyncGenerator[Deliverer, None]:
+    """What hands stored deliveries out, over connections of its own."""
+    async with open_guarded_http(settings.remote) as http:
+        webhooks = WebhookSender(
+            resources.webhooks,
+            http=http,
+            signing_key=settings.secrets.webhooks_signing_key,
+            timeout_seconds=settings.webhooks.timeout_seconds,
+        )
+        yield Deliverer(resources.deliveries, senders={DeliveryKind.webhook: webhooks}, settings=settings.webhooks)
 
 
 @asynccontextmanager

@@ -403,8 +403,8 @@ class DeliveryNotFoundError(AudioTextError):
 class DeliveryFailedError(AudioTextError):
     """The receiver did not take the delivery.
 
-    `status_code` is its answer's, None without one; `retry_after` is for how many seconds it asked. With `is_final`,
-    trying again is of no use; with `is_gone`, it wants no other either.
+    `status_code` is its answer's, None without one. With `is_final`, trying again is of no use; with `is_gone`, it
+    wants no other either.
     """
 
     code = "delivery_failed"
@@ -412,7 +412,6 @@ class DeliveryFailedError(AudioTextError):
     def __init__(self, detail: str | None = None, *, status_code: int | None = None) -> None:
         super().__init__(detail)
         self.status_code = status_code
-        self.retry_after: float | None = None
         self.is_final = False
         self.is_gone = False
 

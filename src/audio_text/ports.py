@@ -874,6 +874,10 @@ class RemoteHttp(Protocol):
     answer's status means is for whoever asked.
     """
 
+    async def check(self, url: str) -> None:
+        """Raise RemoteUrlError or PrivateAddressError where nothing would be sent; what cannot be known now passes."""
+        ...
+
     async def post(self, url: str, *, headers: Mapping[str, str], body: bytes, limits: RemoteLimits) -> RemoteAnswer:
         """Send a body. Redirects are answers like any other."""
         ...

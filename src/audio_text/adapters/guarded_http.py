@@ -6,7 +6,7 @@ No proxy, cookie, credential or compression is used, and no connection is kept f
 import asyncio
 import ssl
 from collections.abc import AsyncGenerator, Generator, Mapping
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import cast
 
@@ -52,7 +52,7 @@ async def open_guarded_http(
             max_keepalive_connections=0,
             network_backend=network,
         ) as pool:
-            yield GuardedHttp(pool, settings)
+            yield GuardedHttp(pool, settings, network=network)
     finally:
         system.close()
 
@@ -60,9 +60,19 @@ async def open_guarded_http(
 class GuardedHttp:
     """The `RemoteHttp` of production."""
 
-    def __init__(self, pool: httpcore.AsyncConnectionPool, settings: RemoteSettings) -> None:
+    def __init__(
+        self, pool: httpcore.AsyncConnectionPool, settings: RemoteSettings, *, network: GuardedNetwork
+    ) -> None:
         self._pool = pool
         self._settings = settings
+        self._network = network
+
+    async def check(self, url: str) -> None:
+        """Look whether something could be sent there now; a name that nobody can look up just now passes."""
+        target = self._checked(WebUrl.parse(url))
+        with suppress(RemoteUnavailableError, TimeoutError):
+            async with asyncio.timeout(self._settings.connect_seconds):
+                await self._network.checked_addresses(target.host, target.port)
 
     async def post(self, url: str, *, headers: Mapping[str, str], body: bytes, limits: RemoteLimits) -> RemoteAnswer:
         """Send a body; of the answer's, `max_bytes` are read. Redirects are answers like any other."""

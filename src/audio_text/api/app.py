@@ -26,6 +26,7 @@ from audio_text.api import (
     problems,
     transcripts,
     uploads,
+    webhooks,
     websocket,
 )
 from audio_text.api.allowed import allowed
@@ -109,6 +110,8 @@ def _routes(settings: Settings) -> list[ControllerRouterHandler]:
         dead_letters.router,
         keys.router,
         keys.issue_ticket,
+        webhooks.router,
+        webhooks.replay_delivery,
         transcripts.read_transcript,
         events.stream_job,
         events.stream_jobs,

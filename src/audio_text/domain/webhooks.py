@@ -1,5 +1,7 @@
 """Who is told of what, and where: endpoints of webhooks and the events that they are called for."""
 
+import hmac
+from base64 import b64encode
 from datetime import datetime
 from enum import StrEnum
 
@@ -45,3 +47,12 @@ class WebhookEndpoint(msgspec.Struct, frozen=True, kw_only=True):
     paused_reason: str | None = None
     failures: int = 0
     failing_since: datetime | None = None
+
+
+def derived_secret(key: str, endpoint_id: str, version: int) -> str:
+    """Give the secret of an endpoint, as Standard Webhooks spells one: who has the key has all, who has none has none.
+
+    HMAC-SHA256 of the id and the version, under the service's key.
+    """
+    digest = hmac.digest(key.encode(), f"webhook secret {endpoint_id} {version}".encode(), "sha256")
+    return f"whsec_{b64encode(digest).decode()}"

@@ -5,7 +5,7 @@ It runs in the event loop of every worker process, and never on a thread that tr
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
@@ -29,6 +29,9 @@ TIDY_SECONDS = 600.0
 MOST_PURGED = 1_000
 """Deliveries removed per statement."""
 
+STOP_SECONDS = 3.0
+"""How long what is on its way may take when the process ends: less than it is given for that."""
+
 RECORD_SECONDS = 30.0
 """How long a lease outlives its try: while the database is away, what happened can be written so long."""
 
@@ -48,42 +51,48 @@ class Deliverer:
         self._settings = settings
         self._rule = PauseRule(failures=settings.pause_after_failures, seconds=settings.pause_after_seconds)
         self._woken = asyncio.Event()
-        self._in_flight = 0
+        self._sending: set[asyncio.Task[None]] = set()
+        self._is_stopping = False
 
     def wake(self) -> None:
         """Look at once: something was stored by this process. On the event loop's thread."""
         self._woken.set()
 
     @asynccontextmanager
-    async def running(self) -> AsyncGenerator[Callable[[], None]]:
-        """Deliver until the context ends, or what it gives is called; what is on its way then is waited for."""
+    async def running(self) -> AsyncGenerator[None, None]:
+        """Deliver until the context ends; what is on its way then has a few seconds to arrive, or is sent again."""
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self._look_forever(group)), group.create_task(self._tidy_forever())]
-
-            def stop() -> None:
+            try:
+                yield
+            finally:
+                self._is_stopping = True
                 for task in tasks:
                     task.cancel()
-
-            try:
-                yield stop
-            finally:
-                stop()
+                if self._sending:
+                    _, late = await asyncio.wait(self._sending, timeout=STOP_SECONDS)
+                    for task in late:
+                        task.cancel()
 
     async def deliver_due(self) -> int:
         """Send what is due and wait for the answers; how many there were. Raises DatabaseUnavailableError."""
         taken = await self._claim()
         async with asyncio.TaskGroup() as group:
-            for delivery in taken:
-                group.create_task(self._deliver(delivery))
+            self._send_in(group, taken)
         return len(taken)
+
+    def _send_in(self, group: asyncio.TaskGroup, taken: Sequence[Delivery]) -> None:
+        for delivery in taken:
+            task = group.create_task(self._deliver(delivery))
+            self._sending.add(task)
+            task.add_done_callback(self._sending.discard)
 
     async def _look_forever(self, group: asyncio.TaskGroup) -> None:
         is_postponed = False
         while True:
             self._woken.clear()
             try:
-                for delivery in await self._claim():
-                    group.create_task(self._deliver(delivery))
+                self._send_in(group, await self._claim())
             except TransientError as error:
                 if not is_postponed:
                     log.warning("deliveries_postponed", code=error.code, error=error.detail)
@@ -116,24 +125,19 @@ class Deliverer:
             await asyncio.sleep(0 if count == MOST_PURGED else TIDY_SECONDS)
 
     async def _claim(self) -> list[Delivery]:
-        free = self._settings.concurrency - self._in_flight
+        free = self._settings.concurrency - len(self._sending)
         if free <= 0:
             return []
-        taken = await self._deliveries.claim(
+        return await self._deliveries.claim(
             limit=free,
             per_lane=self._settings.concurrency_per_endpoint,
             lease_seconds=self._settings.timeout_seconds + RECORD_SECONDS,
         )
-        self._in_flight += len(taken)
-        return taken
 
     async def _deliver(self, delivery: Delivery) -> None:
-        try:
-            result = await self._try(delivery)
-            recorded = await self._record(delivery, result)
-        finally:
-            self._in_flight -= 1
-            self._woken.set()  # there is room for the next of this lane
+        result = await self._try(delivery)
+        recorded = await self._record(delivery, result)
+        self._woken.set()  # there is room for the next of this lane
         if recorded is not None:
             self._tell(delivery, result, recorded)
 
@@ -155,11 +159,12 @@ class Deliverer:
         return self._failure(delivery, attempt, error) if error else _success(attempt)
 
     def _failure(self, delivery: Delivery, attempt: DeliveryAttempt, error: AudioTextError) -> DeliveryResult:
-        asked, is_final, is_gone = None, not isinstance(error, TransientError), False
+        is_final, is_gone = not isinstance(error, TransientError), False
         if isinstance(error, DeliveryFailedError):
-            asked, is_final, is_gone = error.retry_after, error.is_final, error.is_gone
+            is_final, is_gone = error.is_final, error.is_gone
             attempt = replace(attempt, status_code=error.status_code)
-        delay = None if is_final else retry_delay(delivery.attempts, self._settings.retry_seconds, asked_seconds=asked)
+        asked, schedule = error.retry_after_seconds, self._settings.retry_seconds
+        delay = None if is_final else retry_delay(delivery.attempts, schedule, asked_seconds=asked)
         return DeliveryResult(
             status=DeliveryStatus.failed if delay is None else DeliveryStatus.pending,
             attempt=replace(attempt, error=error.detail[:LONGEST_ERROR]),
@@ -174,7 +179,7 @@ class Deliverer:
             try:
                 return await self._deliveries.record(delivery, result, rule=self._rule)
             except TransientError as error:
-                if time.monotonic() > deadline:
+                if self._is_stopping or time.monotonic() > deadline:
                     log.warning("delivery_not_recorded", delivery_id=delivery.id, error=error.detail)
                     return None
                 await asyncio.sleep(RECORD_AGAIN_SECONDS)

@@ -28,10 +28,12 @@ class Role(StrEnum):
     client = "client"
 
 
-_SHARED = frozenset({"job", "tiers", "models", "store", "disk", "s3", "database", "redis", "events", "webhooks", "log"})
+_SHARED = frozenset({"job", "tiers", "models", "store", "disk", "s3", "database", "redis", "events", "log"})
 SECTIONS: Mapping[Role, frozenset[str]] = {
-    Role.api: _SHARED | {"api", "access", "limits", "upload", "remote", "options", "engine", "mail", "openai"},
-    Role.worker: _SHARED | {"engine", "remote", "upload", "worker"},
+    Role.api: (
+        _SHARED | {"api", "access", "limits", "upload", "remote", "options", "engine", "mail", "webhooks", "openai"}
+    ),
+    Role.worker: _SHARED | {"engine", "remote", "upload", "webhooks", "worker"},
     Role.operator: _SHARED,
     Role.keys: frozenset({"access", "database", "log"}),
     Role.migrate: frozenset({"database", "log"}),

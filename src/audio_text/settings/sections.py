@@ -292,13 +292,12 @@ class Secrets(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     mail_password: str = ""
     operator_token: str = ""
     edge_secret: str = ""
+    webhooks_signing_key: str = ""
 
     @property
     def edge_secrets(self) -> tuple[str, ...]:
         """The secret of the edge; two of them, with a comma between, while it is being changed."""
         return tuple(self.edge_secret.replace(",", " ").split())
-
-    webhooks_signing_key: str = ""
 
     def __repr__(self) -> str:
         """Say which are set, for a traceback or a log may print it."""

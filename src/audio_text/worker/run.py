@@ -19,7 +19,7 @@ import structlog
 from audio_text.adapters.broker import make_broker, make_worker
 from audio_text.adapters.engine import WhisperEngine
 from audio_text.adapters.queue_protocol import ACTOR_NAME
-from audio_text.bootstrap import open_ingest, open_resources
+from audio_text.bootstrap import open_deliverer, open_ingest, open_resources
 from audio_text.ports import Claim
 from audio_text.services.dependencies import dependencies, watching
 from audio_text.services.reconciliation import ReconciliationService
@@ -89,6 +89,7 @@ class WorkerProcess:
             open_resources(self._settings, name=self._name, live=True) as resources,
             watching(dependencies(resources, self._settings)),
             open_ingest(resources, self._settings) as ingest,
+            open_deliverer(resources, self._settings) as self._deliverer,
         ):
             reconciliation = ReconciliationService(resources, settings=self._settings)
             await reconciliation.relieve(self._owner)
@@ -108,7 +109,7 @@ class WorkerProcess:
                 owner=self._owner,
             )
             self._watchdog.start()
-            async with self._consuming(), asyncio.TaskGroup() as group:
+            async with self._deliverer.running(), self._consuming(), asyncio.TaskGroup() as group:
                 upkeep = group.create_task(reconciliation.run_forever())
                 await self._stop.wait()
                 upkeep.cancel()
@@ -144,6 +145,7 @@ class WorkerProcess:
         # On one of dramatiq's threads: the work itself happens on the loop and in the engine's own threads.
         if asyncio.run_coroutine_threadsafe(self._service.run_next(tier), self._loop).result():
             self._loop.call_soon_threadsafe(self._count)
+        self._loop.call_soon_threadsafe(self._deliverer.wake)
 
     def _count(self) -> None:
         self._done += 1
