@@ -8,10 +8,12 @@ from uuid import uuid4
 
 import msgspec
 
+from audio_text.domain.delivery import Delivery, DeliveryKind
 from audio_text.domain.job import Job, JobStatus
 from audio_text.domain.object_keys import new_key
 from audio_text.domain.options import TranscriptionOptions
 from audio_text.domain.transcript import Segment, TranscriptChunk
+from audio_text.domain.webhooks import WebhookEndpoint
 from audio_text.settings import Settings
 
 SETTINGS_FILE = Path(__file__).parents[1] / "settings.toml"
@@ -92,3 +94,32 @@ def make_chunk(*segments: Segment, **fields: Any) -> TranscriptChunk:
         "language_probability": 0.99,
     }
     return TranscriptChunk(**(defaults | fields))
+
+
+def make_endpoint(**fields: Any) -> WebhookEndpoint:
+    """Build an enabled webhook of the owner `me`, for completed and failed jobs."""
+    defaults: dict[str, Any] = {
+        "id": str(uuid4()),
+        "url": "https://receiver.test/hook",
+        "events": ("job.completed", "job.failed"),
+        "created_at": datetime.now(UTC),
+        "owner": "me",
+    }
+    return WebhookEndpoint(**(defaults | fields))
+
+
+def make_mail(**fields: Any) -> Delivery:
+    """Build a pending mail of the owner `me`, due now."""
+    defaults: dict[str, Any] = {
+        "id": str(uuid4()),
+        "kind": DeliveryKind.mail,
+        "lane": "mail",
+        "event_type": "mail.transcript",
+        "event_id": "evt_mail",
+        "payload": '{"job_id": "x"}',
+        "created_at": datetime.now(UTC),
+        "due_at": datetime.now(UTC),
+        "owner": "me",
+        "recipient": "ada@example.org",
+    }
+    return Delivery(**(defaults | fields))

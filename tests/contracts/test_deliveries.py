@@ -5,7 +5,6 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import uuid4
 
 import msgspec
 import pytest
@@ -18,6 +17,7 @@ from audio_text.domain.delivery import LOG_LENGTH, Delivery, DeliveryAttempt, De
 from audio_text.domain.webhooks import EndpointState, WebhookEndpoint
 from audio_text.errors import DeliveryNotFoundError, WebhookNotFoundError
 from audio_text.ports import DeliveryRepository, DeliveryResult, PauseRule, Recorded, WebhookRepository
+from factories import make_endpoint, make_mail
 from fakes.deliveries import FakeDeliveryRepository, FakeWebhookRepository, Rows
 from services.database import Database
 
@@ -44,33 +44,6 @@ class Outbox:
 
     async def record(self, delivery: Delivery, result: DeliveryResult, *, rule: PauseRule = NEVER) -> Recorded | None:
         return await self.deliveries.record(delivery, result, rule=rule)
-
-
-def make_endpoint(**fields: Any) -> WebhookEndpoint:
-    defaults: dict[str, Any] = {
-        "id": str(uuid4()),
-        "url": "https://receiver.test/hook",
-        "events": ("job.completed", "job.failed"),
-        "created_at": datetime.now(UTC),
-        "owner": "me",
-    }
-    return WebhookEndpoint(**(defaults | fields))
-
-
-def make_mail(**fields: Any) -> Delivery:
-    defaults: dict[str, Any] = {
-        "id": str(uuid4()),
-        "kind": DeliveryKind.mail,
-        "lane": "mail",
-        "event_type": "mail.transcript",
-        "event_id": "evt_mail",
-        "payload": '{"job_id": "x"}',
-        "created_at": datetime.now(UTC),
-        "due_at": datetime.now(UTC),
-        "owner": "me",
-        "recipient": "ada@example.org",
-    }
-    return Delivery(**(defaults | fields))
 
 
 def delivered(**fields: Any) -> DeliveryResult:

@@ -85,7 +85,11 @@ class Deliverer:
         for delivery in taken:
             task = group.create_task(self._deliver(delivery))
             self._sending.add(task)
-            task.add_done_callback(self._sending.discard)
+            task.add_done_callback(self._make_room)
+
+    def _make_room(self, task: asyncio.Task[None]) -> None:
+        self._sending.discard(task)
+        self._woken.set()  # for the next of its lane
 
     async def _look_forever(self, group: asyncio.TaskGroup) -> None:
         is_postponed = False
@@ -137,7 +141,6 @@ class Deliverer:
     async def _deliver(self, delivery: Delivery) -> None:
         result = await self._try(delivery)
         recorded = await self._record(delivery, result)
-        self._woken.set()  # there is room for the next of this lane
         if recorded is not None:
             self._tell(delivery, result, recorded)
 
