@@ -27,6 +27,7 @@ from audio_text.api import (
     problems,
     transcript_views,
     upload_views,
+    webhook_views,
 )
 from audio_text.api.access import OPTION, Access
 from audio_text.api.authentication import MISSING
@@ -258,6 +259,7 @@ def _schemas() -> dict[str, Any]:
             messages,
             transcript_views,
             upload_views,
+            webhook_views,
         )
         for kind in vars(module).values()
         if isinstance(kind, type) and issubclass(kind, msgspec.Struct) and kind.__module__ == module.__name__
