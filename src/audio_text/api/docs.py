@@ -197,6 +197,7 @@ def _document(handlers: Sequence[ControllerRouterHandler], version: str) -> dict
     _tell_access(app, document["paths"])
     _drop_ids_of_examples(document["paths"])
     _drop_nulls_of_texts(document["paths"])
+    _let_bodies_be_left_out(document["paths"])
     return document
 
 
@@ -227,6 +228,16 @@ def _drop_nulls_of_texts(paths: dict[str, dict[str, dict[str, Any]]]) -> None:
                     parameter["schema"] = {**sent, **others}
                 case _:
                     pass
+
+
+def _let_bodies_be_left_out(paths: dict[str, dict[str, dict[str, Any]]]) -> None:
+    """A body that may be null need not be there at all, which the framework does not say."""
+    for operation in (operation for methods in paths.values() for operation in methods.values()):
+        match operation.get("requestBody"):
+            case {"content": {"application/json": {"schema": {"oneOf": [*_, {"type": "null"}]}}}} as body:
+                body["required"] = False
+            case _:
+                pass
 
 
 def _drop_ids_of_examples(node: object) -> None:
