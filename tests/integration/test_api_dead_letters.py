@@ -162,10 +162,10 @@ async def test_a_page_is_never_longer_than_the_service_allows(api_settings: Sett
 
 async def test_the_document_says_that_these_routes_take_a_token(api: Api) -> None:
     document = (await api.client.get("/openapi.json")).json()
-    assert document["components"]["securitySchemes"]["operator"]["scheme"] == "bearer"
+    assert document["components"]["securitySchemes"]["key"]["scheme"] == "bearer"
     guarded = {path: methods for path, methods in document["paths"].items() if path.startswith(PATH)}
     assert len(guarded) == 3
     for methods in guarded.values():
         for operation in methods.values():
-            assert operation["security"] == [{"operator": []}]
+            assert operation["security"] == [{"key": ["admin"]}]
             assert {"401", "403", "503"} <= operation["responses"].keys()

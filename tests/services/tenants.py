@@ -118,7 +118,7 @@ class Tenants:
             text = (
                 ""
                 if answer.headers.get("Content-Type", "").startswith("text/event-stream") and who == "ada"
-                else (await answer.aread()).decode()
+                else (await answer.aread()).decode(errors="replace")
             )
             return Answer(answer.status_code, text, str(answer.headers.raw))
 
