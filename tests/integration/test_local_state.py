@@ -88,6 +88,22 @@ def test_what_the_caller_chose_stays(tmp_path: Path) -> None:
     assert environment["AUDIO_TEXT_DISK_FOLDER"] == str(tmp_path / "audio")
 
 
+@pytest.mark.parametrize("host", ["", "127.0.0.1", "::1", "localhost"])
+def test_a_stack_that_only_this_machine_reaches_asks_for_no_keys_unless_somebody_chose(
+    tmp_path: Path, host: str
+) -> None:
+    listening = {"AUDIO_TEXT_API_HOST": host} if host else {}
+    with open_state(tmp_path) as state:
+        assert plan(state, listening)[1]["AUDIO_TEXT_ACCESS_OPEN"] == "true"
+        assert plan(state, {**listening, "AUDIO_TEXT_ACCESS_OPEN": "false"})[1]["AUDIO_TEXT_ACCESS_OPEN"] == "false"
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.1.2.3", "speech.example"])
+def test_a_stack_that_others_reach_is_never_opened_by_itself(tmp_path: Path, host: str) -> None:
+    with open_state(tmp_path) as state:
+        assert "AUDIO_TEXT_ACCESS_OPEN" not in plan(state, {"AUDIO_TEXT_API_HOST": host})[1]
+
+
 def test_a_mistake_in_the_settings_is_told_before_anything_starts(tmp_path: Path) -> None:
     with open_state(tmp_path) as state, pytest.raises(ConfigurationError, match="AUDIO_TEXT_API_PROT"):
         plan(state, {"AUDIO_TEXT_API_PROT": "1"})
