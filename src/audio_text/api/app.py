@@ -26,6 +26,7 @@ from audio_text.api import (
     problems,
     transcripts,
     uploads,
+    usage,
     webhooks,
     websocket,
 )
@@ -110,6 +111,7 @@ def _routes(settings: Settings) -> list[ControllerRouterHandler]:
         dead_letters.router,
         keys.router,
         keys.issue_ticket,
+        usage.read_usage,
         webhooks.router,
         webhooks.replay_delivery,
         transcripts.read_transcript,

@@ -21,13 +21,17 @@ from audio_text.api.transcripts import document_of
 from audio_text.domain.formats import TranscriptFormat
 from audio_text.domain.idempotency import IdempotencyKey, digest_of
 from audio_text.errors import (
+    AudioQuotaError,
     BatchNotFoundError,
     BatchRefusedError,
+    ConcurrentJobsError,
     DatabaseUnavailableError,
     IdempotencyKeyReusedError,
     InvalidRequestError,
     JobNotFoundError,
+    RateLimitedError,
     StoreUnavailableError,
+    TierFullError,
 )
 from audio_text.services.batches import new_batch
 from audio_text.services.export import zipped
@@ -57,6 +61,10 @@ ALWAYS = (InvalidRequestError, BatchNotFoundError, DatabaseUnavailableError)
     responses=documented(
         InvalidRequestError,
         BatchRefusedError,
+        RateLimitedError,
+        ConcurrentJobsError,
+        AudioQuotaError,
+        TierFullError,
         IdempotencyKeyReusedError,
         DatabaseUnavailableError,
         StoreUnavailableError,

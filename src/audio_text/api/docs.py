@@ -27,6 +27,7 @@ from audio_text.api import (
     problems,
     transcript_views,
     upload_views,
+    usage_views,
     webhook_views,
 )
 from audio_text.api.access import OPTION, Access
@@ -131,6 +132,7 @@ _TAGS = [
     Tag(name="batches", description="Batches: up to a thousand jobs, submitted and dealt with together."),
     Tag(name="live", description="What happens to jobs, as it happens: server-sent events, and sockets."),
     Tag(name="keys", description="For admins: keys, given out and taken back. For all: tickets for live connections."),
+    Tag(name="usage", description="What a caller may use, has used, and has left."),
     Tag(name="webhooks", description="Calls of an address of yours when jobs and batches end, and how they went."),
     Tag(name="dead letters", description="For operators: jobs that were given up, and what becomes of them."),
     Tag(name="openai", description="For clients that were written for OpenAI's audio interface: base_url is `/v1`."),
@@ -270,6 +272,7 @@ def _schemas() -> dict[str, Any]:
             messages,
             transcript_views,
             upload_views,
+            usage_views,
             webhook_views,
         )
         for kind in vars(module).values()

@@ -16,6 +16,8 @@ from audio_text.api.problems import documented, documented_header
 from audio_text.api.request_log import request_id_of
 from audio_text.domain.idempotency import IdempotencyKey, digest_of
 from audio_text.errors import (
+    AudioQuotaError,
+    ConcurrentJobsError,
     DatabaseUnavailableError,
     EmptyAudioError,
     ForeignUrlError,
@@ -27,8 +29,10 @@ from audio_text.errors import (
     MailUnavailableError,
     NoSoundTrackError,
     PrivateAddressError,
+    RateLimitedError,
     RemoteUrlError,
     StoreUnavailableError,
+    TierFullError,
     UnknownModelError,
     UnsupportedMediaError,
     UploadMissingError,
@@ -65,6 +69,10 @@ JobId = Annotated[
         IdempotencyKeyReusedError,
         DatabaseUnavailableError,
         StoreUnavailableError,
+        RateLimitedError,
+        ConcurrentJobsError,
+        AudioQuotaError,
+        TierFullError,
     ),
     tags=["jobs"],
 )

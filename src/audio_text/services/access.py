@@ -110,6 +110,10 @@ class AccessService:
         """List keys of an owner, or of all, newest first, strictly earlier than `before` (created_at, id)."""
         return await self._keys.find(owner=owner, limit=limit, before=before)
 
+    async def get(self, key_id: str) -> ApiKey:
+        """Read one key. Raises KeyNotFoundError."""
+        return await self._keys.get(key_id)
+
     async def revoke(self, key_id: str) -> ApiKey:
         """End a key for good; safe to repeat. Raises KeyNotFoundError.
 

@@ -21,6 +21,8 @@ from audio_text.domain.access import Caller
 from audio_text.domain.idempotency import IdempotencyKey, digest_of
 from audio_text.domain.job import Job, JobStatus
 from audio_text.errors import (
+    AudioQuotaError,
+    ConcurrentJobsError,
     DatabaseUnavailableError,
     EmptyAudioError,
     EventsUnavailableError,
@@ -29,8 +31,10 @@ from audio_text.errors import (
     InvalidFieldError,
     InvalidRequestError,
     NoSoundTrackError,
+    RateLimitedError,
     RecordingTooLongError,
     StoreUnavailableError,
+    TierFullError,
     UnknownModelError,
     UnsupportedMediaError,
     UploadTooLargeError,
@@ -63,6 +67,10 @@ _ANSWERS = {
     NoSoundTrackError,
     RecordingTooLongError,
     IdempotencyKeyReusedError,
+    RateLimitedError,
+    ConcurrentJobsError,
+    AudioQuotaError,
+    TierFullError,
     WaitTooLongError,
     DatabaseUnavailableError,
     StoreUnavailableError,
