@@ -79,6 +79,7 @@ CASES: dict[str, Case] = {
     f"GET {BATCHES}/{{batch_id}}": Case(lambda has: f"{BATCHES}/{has.batch}"),
     f"POST {BATCHES}/{{batch_id}}/cancel": Case(lambda has: f"{BATCHES}/{has.batch}/cancel"),
     f"GET {BATCHES}/{{batch_id}}/transcripts": Case(lambda has: f"{BATCHES}/{has.batch}/transcripts"),
+    "GET /api/v1/usage": LIST(lambda _: "/api/v1/usage"),
     f"GET {KEYS}": ADMIN(lambda _: KEYS),
     f"POST {KEYS}": ADMIN(lambda _: KEYS, json=lambda _: {"owner": "bob", "name": "more", "scopes": ["admin"]}),
     f"DELETE {KEYS}/{{key_id}}": ADMIN(lambda has: f"{KEYS}/{has.key}"),
