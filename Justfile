@@ -99,6 +99,15 @@ fuzz *arguments: setup
 openapi: setup
     @PYTHONPATH=tests python -m services.openapi
 
+# Ask PyPI for advisories about everything that the locks name; needs the network, and is no part of `just check`
+[script]
+audit *arguments: setup
+    locks=()
+    for lock in requirements/*.txt; do locks+=(--requirement "$lock"); done
+    # in an environment of its own, from a lock of its own: what looks at the locks must not change them
+    uv run --quiet --isolated --no-project --with-requirements requirements/audit.txt -- \
+        pip-audit --progress-spinner off --disable-pip --require-hashes "${locks[@]}" "$@"
+
 # Resolve the locks again; `just lock --upgrade` takes newer versions
 [script]
 lock *arguments: setup
@@ -111,6 +120,7 @@ lock *arguments: setup
     follow benchmark pyproject.toml --extra benchmark
     follow build requirements/build.in
     follow just requirements/just.in
+    follow audit requirements/audit.in
 
 # Build both container images: audio-text-api and audio-text-worker
 image:

@@ -18,15 +18,15 @@ from pathlib import Path
 import msgspec
 import psutil
 
+from attacks.corpus import SEED, HostileFile, corpus
+from attacks.idle import IdleSockets
+from attacks.stage import ended, exchanged, sample
+from attacks.sweep import CODES, COMPLETED, Outcome, sweep
+from attacks.watch import lures
 from audio_text import logs
 from audio_text.adapters.audio_decoding import open_sound_track
 from audio_text.adapters.migrations import migrate
 from audio_text.settings import Settings
-from hostile.corpus import SEED, HostileFile, corpus
-from hostile.idle import IdleSockets
-from hostile.stage import ended, exchanged, sample
-from hostile.sweep import CODES, COMPLETED, Outcome, sweep
-from hostile.watch import lures
 from recordings import RATE, samples_of, write
 from services.api import api_process, running, settings_of
 from services.database import temporary_database

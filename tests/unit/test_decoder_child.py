@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 
 import media
+from attacks.forging import chunk
+from attacks.riff import form, riff
 from audio_text.adapters import decoder_child
 from audio_text.adapters.confinement import Confinement
 from audio_text.adapters.decoder_protocol import (
@@ -32,8 +34,6 @@ from audio_text.adapters.decoder_protocol import (
     decode_from_child,
     frame,
 )
-from hostile.forging import chunk
-from hostile.riff import form, riff
 
 
 class ParentEnd:

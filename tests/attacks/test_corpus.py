@@ -8,10 +8,10 @@ from pathlib import Path
 import psutil
 import pytest
 
+from attacks.corpus import HostileFile, corpus
+from attacks.sweep import CODES, COMPLETED, Outcome, sweep
+from attacks.watch import Lures, lures
 from audio_text.adapters.audio_decoding import CHILD_MODULE
-from hostile.corpus import HostileFile, corpus
-from hostile.sweep import CODES, COMPLETED, Outcome, sweep
-from hostile.watch import Lures, lures
 
 REFUSED = {"invalid_audio", "empty_audio", "no_sound_track"}
 

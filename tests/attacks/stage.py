@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
+from attacks.corpus import HostileFile
 from audio_text.domain.job import Job
-from hostile.corpus import HostileFile
 from media import wav
 from services.api import Api
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from hostile.forging import GIGABYTES, MOST_32, Files, be32, crc, le32
+from attacks.forging import GIGABYTES, MOST_32, Files, be32, crc, le32
 from media import recording
 
 IN_HERTZ, IN_TENS = 13, 14

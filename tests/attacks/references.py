@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from hostile.forging import Files, be32, box
+from attacks.forging import Files, be32, box
 from media import RECIPES, recording
 
 EXTENSIONS = tuple(RECIPES)

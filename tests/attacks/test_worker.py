@@ -7,11 +7,11 @@ from pathlib import Path
 import msgspec
 import psutil
 
+from attacks.corpus import corpus
+from attacks.stage import ended, exchanged, sample
+from attacks.sweep import CODES
+from attacks.watch import lures
 from audio_text.domain.job import JobStatus
-from hostile.corpus import corpus
-from hostile.stage import ended, exchanged, sample
-from hostile.sweep import CODES
-from hostile.watch import lures
 from recordings import DATA
 from services.api import Api
 from services.worker import worker_process

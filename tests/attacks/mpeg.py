@@ -5,7 +5,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 
-from hostile.forging import MOST_32, Files, be32, le32, synchsafe
+from attacks.forging import MOST_32, Files, be32, le32, synchsafe
 from media import mp3_with_cover, recording
 
 FRAME = b"\xff\xfb\x90\xc4"

@@ -4,7 +4,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 
-from hostile.forging import GIGABYTES, HUGE, MOST_64, UNKNOWN, Files, element, vint
+from attacks.forging import GIGABYTES, HUGE, MOST_64, UNKNOWN, Files, element, vint
 from media import fragmented, recording
 
 EBML, SEGMENT, INFO, TRACKS, TRACK, CLUSTER = 0x1A45DFA3, 0x18538067, 0x1549A966, 0x1654AE6B, 0xAE, 0x1F43B675

@@ -6,10 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
+from attacks.corpus import HostileFile
 from audio_text.adapters.audio_decoding import SAMPLE_RATE, open_sound_track
 from audio_text.adapters.probe import PyAvProbe
 from audio_text.errors import AudioTextError
-from hostile.corpus import HostileFile
 
 COMPLETED = "heard"
 CODES = {COMPLETED, "invalid_audio", "empty_audio", "no_sound_track"}

@@ -7,7 +7,7 @@ import random
 import tarfile
 import zipfile
 
-from hostile.forging import Files
+from attacks.forging import Files
 from media import RECIPES, noise, text, video_without_sound
 
 EXTENSIONS = tuple(RECIPES)

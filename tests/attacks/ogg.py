@@ -3,7 +3,7 @@
 import struct
 from collections.abc import Iterator
 
-from hostile.forging import MOST_32, MOST_64, Files, crc, le32
+from attacks.forging import MOST_32, MOST_64, Files, crc, le32
 from media import recording
 
 OPUS_TAGS = b"OpusTags" + le32(0, 0)

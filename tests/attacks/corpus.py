@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from hostile import matroska, mp4, mpeg, ogg, other_files, references, riff
-from hostile.flac import flac_files
-from hostile.forging import Files
+from attacks import matroska, mp4, mpeg, ogg, other_files, references, riff
+from attacks.flac import flac_files
+from attacks.forging import Files
 from media import RECIPES, fragmented, moov_first, recording
 from recordings import path_of, samples_of, write
 

@@ -5,7 +5,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 
-from hostile.forging import GIGABYTES, MOST_32, MOST_64, Files, be32, be64, box
+from attacks.forging import GIGABYTES, MOST_32, MOST_64, Files, be32, be64, box
 from media import fragmented, moov_first, recording
 
 TABLES = {b"stsz": 8, b"stts": 4, b"stsc": 4, b"stco": 4}

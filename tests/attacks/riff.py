@@ -3,7 +3,7 @@
 import struct
 from collections.abc import Iterator
 
-from hostile.forging import GIGABYTES, MOST_32, MOST_64, Files, chunk, le16, le32, le64
+from attacks.forging import GIGABYTES, MOST_32, MOST_64, Files, chunk, le16, le32, le64
 from media import recording, wav
 
 SOUND = struct.pack("<8000h", *(index * 37 % 20_000 - 10_000 for index in range(8_000)))
