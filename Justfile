@@ -104,9 +104,10 @@ openapi: setup
 audit *arguments: setup
     locks=()
     for lock in requirements/*.txt; do locks+=(--requirement "$lock"); done
+    # strict: what could not be asked about is not clean
     # in an environment of its own, from a lock of its own: what looks at the locks must not change them
     uv run --quiet --isolated --no-project --with-requirements requirements/audit.txt -- \
-        pip-audit --progress-spinner off --disable-pip --require-hashes "${locks[@]}" "$@"
+        pip-audit --strict --progress-spinner off --disable-pip --require-hashes "${locks[@]}" "$@"
 
 # Resolve the locks again; `just lock --upgrade` takes newer versions
 [script]
