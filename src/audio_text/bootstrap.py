@@ -34,11 +34,11 @@ from audio_text.services.backlog import BacklogService
 from audio_text.services.batches import BatchService
 from audio_text.services.dead_letters import DeadLetterService
 from audio_text.services.deliverer import Deliverer
-from audio_text.services.delivery import DeliveryService
 from audio_text.services.ingest import IngestService
 from audio_text.services.lifecycle import LifecycleService
 from audio_text.services.limiting import LimitingService
 from audio_text.services.live import LiveService
+from audio_text.services.mailing import MailingService, MailSender
 from audio_text.services.multipart import MultipartService
 from audio_text.services.ownership import OwnershipService
 from audio_text.services.submission import SubmissionService
@@ -146,6 +146,12 @@ async def open_ingest(resources: Resources, settings: Settings) -> AsyncGenerato
         yield IngestService(resources, http=http, buckets=buckets, probe=PyAvProbe(), settings=settings)
 
 
+def mail_sender(settings: Settings, resources: Resources) -> MailSender:
+    """What hands mails to the mail server, in workers."""
+    mailer = SmtpMailer(settings.mail, password=settings.secrets.mail_password)
+    return MailSender(jobs=resources.jobs, mailer=mailer)
+
+
 class ApiServices(msgspec.Struct, frozen=True, kw_only=True):
     """The use cases behind the API's routes, and the resources they stand on (for health checks)."""
 
@@ -159,7 +165,7 @@ class ApiServices(msgspec.Struct, frozen=True, kw_only=True):
     transcripts: TranscriptService
     live: LiveService
     backlog: BacklogService
-    delivery: DeliveryService
+    mailing: MailingService
     waiting: WaitingService
     limiting: LimitingService
     dead_letters: DeadLetterService
@@ -192,9 +198,8 @@ async def open_api_services(settings: Settings) -> AsyncGenerator[ApiServices, N
             transcripts=TranscriptService(jobs=resources.jobs),
             live=LiveService(jobs=resources.jobs, events=resources.events, backlog=backlog),
             backlog=backlog,
-            delivery=DeliveryService(
-                jobs=resources.jobs,
-                mailer=SmtpMailer(settings.mail, password=settings.secrets.mail_password),
+            mailing=MailingService(
+                jobs=resources.jobs, deliveries=resources.deliveries, limiter=limiter, settings=settings.mail
             ),
             dead_letters=DeadLetterService(resources, settings=settings),
             webhooks=WebhookService(resources, http=http, settings=settings),
@@ -255,7 +260,8 @@ async def open_deliverer(resources: OpenResources, settings: Settings) -> AsyncG
             signing_key=settings.secrets.webhooks_signing_key,
             timeout_seconds=settings.webhooks.timeout_seconds,
         )
-        yield Deliverer(resources.deliveries, senders={DeliveryKind.webhook: webhooks}, settings=settings.webhooks)
+        senders = {DeliveryKind.webhook: webhooks, DeliveryKind.mail: mail_sender(settings, resources)}
+        yield Deliverer(resources.deliveries, senders=senders, settings=settings.webhooks)
 
 
 @asynccontextmanager

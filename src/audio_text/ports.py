@@ -17,6 +17,7 @@ from audio_text.domain.events import JobUpdate, Published
 from audio_text.domain.idempotency import IdempotencyKey, Submitted
 from audio_text.domain.job import AttemptEnd, AttemptRecord, Completed, Failed, Job, Retention
 from audio_text.domain.listing import JobQuery
+from audio_text.domain.mail import Mail
 from audio_text.domain.multipart import MultipartUpload
 from audio_text.domain.options import TranscriptionOptions
 from audio_text.domain.transcript import AudioFacts, NextWindow, Segment, TranscriptChunk
@@ -826,19 +827,14 @@ class Watchdog(Protocol):
         ...
 
 
-class Mail(msgspec.Struct, frozen=True, kw_only=True):
-    """One plain-text message."""
-
-    to: str
-    subject: str
-    text: str
-
-
 class Mailer(Protocol):
     """Sends mail."""
 
-    async def send(self, mail: Mail) -> None:
-        """Raises MailUnavailableError."""
+    async def send(self, mail: Mail) -> int:
+        """Return SMTP's code once a mail server has it. May be sent again: the message's id stays the same.
+
+        Raises MailUnavailableError where mail is off, and DeliveryFailedError, final when the server refuses for good.
+        """
         ...
 
 

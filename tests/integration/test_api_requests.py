@@ -216,7 +216,7 @@ async def test_the_api_stops_while_its_store_is_still_away(shared_api_settings: 
         assert (await api.client.get("/")).status_code == 200
 
 
-@pytest.mark.parametrize("ending", ["silence", "disconnect"])
+@pytest.mark.parametrize("ending", ["silence", "disconnect", "drops"])
 async def test_a_body_that_stops_arriving_is_given_up(shared_api: Api, ending: str) -> None:
     stalled = RequestLog(shared_api.app.asgi_handler._app, body_stall_seconds=0.05)
     messages: list[Any] = [{"type": "http.request", "body": b"{", "more_body": True}, {"type": "http.disconnect"}]
@@ -225,6 +225,9 @@ async def test_a_body_that_stops_arriving_is_given_up(shared_api: Api, ending: s
     async def receive() -> Any:
         if len(messages) == 1 and ending == "silence":
             await asyncio.sleep(3_600)
+        if ending == "drops":
+            await asyncio.sleep(0.02)
+            return {"type": "http.request", "body": b" ", "more_body": True}
         return messages.pop(0)
 
     async def send(message: Any) -> None:

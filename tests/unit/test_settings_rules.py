@@ -52,9 +52,15 @@ def test_a_role_demands_the_secrets_it_uses_and_no_others(role: Role, needed: di
         assert sentence.startswith(f"AUDIO_TEXT_{name} is not set: {role} needs it")
 
 
-def test_the_mail_password_is_demanded_once_there_is_a_mail_user() -> None:
-    assert "AUDIO_TEXT_MAIL_PASSWORD is not set" in refusal(Role.api, MAIL_USER="me", MAIL_PASSWORD="")
-    start(Role.worker, **(SECRETS | {"MAIL_USER": "me", "MAIL_PASSWORD": ""}))
+def test_the_mail_password_is_demanded_where_mail_is_sent_once_there_is_a_mail_user() -> None:
+    assert "AUDIO_TEXT_MAIL_PASSWORD is not set" in refusal(Role.worker, MAIL_USER="me", MAIL_PASSWORD="")
+    start(Role.api, **(SECRETS | {"MAIL_USER": "me", "MAIL_PASSWORD": ""}))
+
+
+def test_a_mail_password_does_not_leave_the_machine_readable() -> None:
+    mail = {"MAIL_USER": "me", "MAIL_SECURITY": "none"}
+    assert 'mail.security is "none"' in refusal(Role.worker, **mail, MAIL_HOST="mail.example")
+    start(Role.worker, **(SECRETS | mail | {"MAIL_HOST": "localhost"}))
 
 
 @pytest.mark.parametrize(

@@ -1,15 +1,15 @@
 """Who gets in at all, before anything else is looked at; and what browsers are told about every answer."""
 
 from collections.abc import Callable, Iterable
-from functools import partial
 from hmac import compare_digest
-from typing import Any, cast
+from typing import Any
 
 import structlog
 from litestar import Request, Response
-from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
+from litestar.types import ASGIApp, Receive, Scope, Send
 
 from audio_text.api.client_address import client_address
+from audio_text.api.refused_sockets import refuse
 from audio_text.api.request_log import PROBES
 from audio_text.domain.origins import origin_of, origin_of_page
 from audio_text.errors import AudioTextError, EdgeRefusedError, OriginRefusedError
@@ -97,18 +97,12 @@ class Doors:
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send, *, error: AudioTextError) -> None:
         """Tell the client; a socket is answered before it is one."""
-        request = Request[Any, Any, Any](cast("HTTPScope", scope), receive, send)
-        answer = self._render(request, error).to_asgi_response(None, request)  # pyright: ignore[reportUnknownMemberType] -- a bare Request in litestar
         if scope["type"] == "http":
+            request = Request[Any, Any, Any](scope, receive, send)
+            answer = self._render(request, error).to_asgi_response(None, request)  # pyright: ignore[reportUnknownMemberType] -- a bare Request in litestar
             await answer(scope, receive, send)
         else:
-            await answer(scope, receive, partial(_send_before_accepting, send))
-
-
-async def _send_before_accepting(send: Send, message: Any) -> None:  # noqa: ANN401 -- ASGI's messages are a union
-    """Send a piece of an answer as ASGI's extension "websocket.http.response" spells it."""
-    message["type"] = f"websocket.{message['type']}"
-    await send(message)
+            await refuse(scope, send, error)
 
 
 def _headers(settings: Settings) -> tuple[tuple[bytes, bytes], ...]:

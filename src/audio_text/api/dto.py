@@ -9,6 +9,7 @@ from msgspec import Meta
 
 from audio_text.domain.backlog import QueuePlace
 from audio_text.domain.job import AttemptEnd, AttemptRecord, Job, JobStatus, Priority
+from audio_text.domain.mail import MailFormat
 from audio_text.domain.options import TranscriptionOptions
 from audio_text.errors import InvalidRequestError, JobNotFoundError
 from audio_text.ports import UploadTarget
@@ -243,7 +244,7 @@ class DeadLetterView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EmailRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where to send a transcript."""
+    """Where to send a transcript, and as what."""
 
     email: Annotated[
         str,
@@ -253,6 +254,14 @@ class EmailRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             extra_json_schema={"maxLength": _LONGEST_ADDRESS, "pattern": f"^{_ADDRESS.pattern}$"},
         ),
     ]
+    formats: Annotated[
+        tuple[MailFormat, ...],
+        Meta(
+            description="What is attached; `[]`: nothing. The mail itself shows the text, or its beginning.",
+            examples=[["text", "vtt"]],
+            max_length=len(MailFormat),
+        ),
+    ] = (MailFormat.text, MailFormat.srt)
 
     def __post_init__(self) -> None:
         if len(self.email) > _LONGEST_ADDRESS or not _ADDRESS.fullmatch(self.email):
@@ -260,7 +269,7 @@ class EmailRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class EmailAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """The mail server has taken the message."""
+    """The mail is stored, and sent until the mail server takes it or refuses it for good."""
 
     success: Annotated[bool, Meta(description="Always true: failures are problems.", examples=[True])]
     message: Annotated[str, Meta(description="A sentence.", examples=["The transcript is on its way."])]

@@ -8,6 +8,7 @@ from litestar.params import JSONBody, PathParameter
 
 from audio_text.api.access import Access
 from audio_text.api.choices import RetryRequest
+from audio_text.api.client_address import client_address
 from audio_text.api.dependencies import GivenCaller, GivenServices, GivenSettings
 from audio_text.api.dto import AttemptView, EmailAnswer, EmailRequest, JobView, checked_job_id
 from audio_text.api.idempotency import REPLAYED_HEADER, GivenKey
@@ -26,6 +27,7 @@ from audio_text.errors import (
     InvalidRequestError,
     JobNotFoundError,
     JobStateError,
+    LimitsUnavailableError,
     MailUnavailableError,
     NoSoundTrackError,
     PrivateAddressError,
@@ -126,13 +128,34 @@ async def read_job(job_id: JobId, services: GivenServices) -> JobView:
     opt={"access": Access.submit},
     status_code=200,
     summary="Mail a transcript",
-    response_description="The mail server has taken it.",
-    responses=documented(InvalidRequestError, JobNotFoundError, DatabaseUnavailableError, MailUnavailableError),
+    response_description="It is stored, and sent until the mail server takes it or refuses it for good.",
+    responses=documented(
+        InvalidRequestError,
+        JobNotFoundError,
+        RateLimitedError,
+        DatabaseUnavailableError,
+        LimitsUnavailableError,
+        MailUnavailableError,
+    ),
     tags=["jobs"],
 )
-async def mail_transcript(job_id: JobId, data: JSONBody[EmailRequest], services: GivenServices) -> EmailAnswer:
-    """Send the text of a completed job to an address."""
-    await services.delivery.mail_transcript(checked_job_id(job_id), to=data.email)
+async def mail_transcript(
+    *,
+    request: Request[Any, Any, Any],
+    job_id: JobId,
+    data: JSONBody[EmailRequest],
+    services: GivenServices,
+    settings: GivenSettings,
+    caller: GivenCaller,
+) -> EmailAnswer:
+    """Send the transcript of a completed job to an address: the text, and files of it.
+
+    It goes out within seconds. While the mail server is away, it is tried again for days.
+    """
+    address = client_address(request.scope, settings.access.trusted_proxies)
+    await services.mailing.order(
+        checked_job_id(job_id), to=data.email, formats=data.formats, caller=caller, address=address
+    )
     return EmailAnswer(success=True, message=f"The transcript is on its way to {data.email}.")
 
 

@@ -35,20 +35,20 @@ class RefusedSockets:
             nonlocal is_open
             is_open = is_open or message["type"] == "websocket.accept"
             if not is_open and message["type"] == "websocket.close" and (error := scope["state"].get(_REASON)):
-                for piece in _refusal(scope, error):
-                    await send(cast("Message", piece))
+                await refuse(scope, send, error)
             else:
                 await send(message)
 
         await self._app(scope, receive, send_or_refuse)
 
 
-def _refusal(scope: Any, error: Exception) -> list[dict[str, object]]:  # noqa: ANN401 -- litestar's scopes are a union
+async def refuse(scope: Scope, send: Send, error: Exception) -> None:
+    """Answer a socket that is not open yet."""
     request: Request[Any, Any, Any] = Request(cast("Any", {**scope, "type": "http", "method": "GET"}))
     answer = problems.render(request, error)
     headers = {"content-type": problems.MEDIA_TYPE, "content-length": str(len(answer.content))} | dict(answer.headers)
     pairs = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
-    return [
-        {"type": f"{_EXTENSION}.start", "status": answer.status_code, "headers": pairs},
-        {"type": f"{_EXTENSION}.body", "body": answer.content, "more_body": False},
-    ]
+    start = {"type": f"{_EXTENSION}.start", "status": answer.status_code, "headers": pairs}
+    body = {"type": f"{_EXTENSION}.body", "body": answer.content, "more_body": False}
+    for piece in (start, body):
+        await send(cast("Message", piece))

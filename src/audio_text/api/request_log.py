@@ -19,6 +19,10 @@ HEADER = "X-Request-ID"
 BODY_STALL_SECONDS = 60.0
 """Longest wait for the next piece of a request body: the slowest uplink delivers something within it."""
 
+SLOWEST_BYTES_PER_SECOND = 500
+"""What a body has to bring on average, once the longest wait is over: any line carries more, and who only wants to
+occupy the connection sends less."""
+
 LINGER_SECONDS = 5.0
 """How long the rest of a refused body is read and thrown away, so that the client gets to see the refusal."""
 
@@ -41,22 +45,32 @@ class _Body:
     def __init__(self, receive: Receive, stall_seconds: float) -> None:
         self._receive = receive
         self._stall_seconds = stall_seconds
+        self._waited_seconds = 0.0
+        self._size = 0
         self._is_complete = False
 
     async def receive(self) -> Any:  # noqa: ANN401 -- ASGI's messages are a union of TypedDicts
         """Give up on a body that stops arriving, be it by silence or by the client's end."""
         if self._is_complete:
             return await self._receive()
+        began_at = time.perf_counter()
         try:
             async with asyncio.timeout(self._stall_seconds):
-                message = await self._receive()
+                message: Any = await self._receive()
         except TimeoutError:
             message = None
-        if message is None or message["type"] == "http.disconnect":
+        self._waited_seconds += time.perf_counter() - began_at
+        if message is None or message["type"] == "http.disconnect" or self._drips(message):
             self._is_complete = True
             raise HTTPException(status_code=HTTPStatus.REQUEST_TIMEOUT)
         self._is_complete = not message.get("more_body", False)
         return message
+
+    def _drips(self, message: Any) -> bool:  # noqa: ANN401 -- ASGI's messages are a union of TypedDicts
+        """Whether it arrives in time, and yet never would: only what was waited for counts, not what we took."""
+        self._size += len(message.get("body", b""))
+        enough = self._waited_seconds * SLOWEST_BYTES_PER_SECOND
+        return message.get("more_body", False) and self._waited_seconds > self._stall_seconds and self._size < enough
 
     async def discard_rest(self) -> None:
         """Read on for a while: a connection closed upon unread data is reset, and takes the answer with it."""

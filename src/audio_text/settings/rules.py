@@ -8,13 +8,15 @@ from audio_text.domain.media import extension_of
 from audio_text.domain.origins import origin_of
 from audio_text.domain.tiers import FALLBACK_TIER
 from audio_text.settings.keys import SECRETS, dotted, suggestion
-from audio_text.settings.sections import Settings, StoreKind
+from audio_text.settings.sections import MailSecurity, Settings, StoreKind
 
 OriginOf = Callable[[str], str]
 """Where the value of a key (dotted) came from, in words."""
 
 SHORTEST_SECRET = 16
 """Characters that nobody guesses, even where nothing slows them down."""
+
+_THIS_MACHINE = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 class Role(StrEnum):
@@ -33,7 +35,7 @@ SECTIONS: Mapping[Role, frozenset[str]] = {
     Role.api: (
         _SHARED | {"api", "access", "limits", "upload", "remote", "options", "engine", "mail", "webhooks", "openai"}
     ),
-    Role.worker: _SHARED | {"engine", "remote", "upload", "webhooks", "worker"},
+    Role.worker: _SHARED | {"engine", "remote", "upload", "webhooks", "worker", "mail"},
     Role.operator: _SHARED,
     Role.keys: frozenset({"access", "database", "log"}),
     Role.migrate: frozenset({"database", "log"}),
@@ -59,6 +61,7 @@ def problems(settings: Settings, role: Role, origin: OriginOf) -> Iterator[str]:
         yield from _access(settings, origin)
     if role is Role.worker:
         yield from _work(settings, origin)
+        yield from _mail(settings, origin)
 
 
 def _missing_secrets(settings: Settings, role: Role) -> Iterator[str]:
@@ -69,7 +72,7 @@ def _missing_secrets(settings: Settings, role: Role) -> Iterator[str]:
         "s3_access_key": is_served and s3,
         "s3_secret_key": is_served and s3,
         "disk_signing_key": role is Role.api and disk,
-        "mail_password": role is Role.api and bool(settings.mail.user),
+        "mail_password": role is Role.worker and bool(settings.mail.user),
     }
     for name, is_needed in needed.items():
         if is_needed and not getattr(settings.secrets, name):
@@ -176,6 +179,15 @@ def _remote(settings: Settings, origin: OriginOf) -> Iterator[str]:
         yield (
             f'remote.allowed_buckets has "{settings.s3.bucket}" ({origin("remote.allowed_buckets")}): that is '
             f"s3.bucket, where everybody's uploads lie."
+        )
+
+
+def _mail(settings: Settings, origin: OriginOf) -> Iterator[str]:
+    mail = settings.mail
+    if mail.user and mail.security is MailSecurity.none and mail.host not in _THIS_MACHINE:
+        yield (
+            f'mail.security is "none" ({origin("mail.security")}), which would send the password of mail.user readable '
+            f"over the network: allowed are starttls or tls, unless mail.host is this machine."
         )
 
 

@@ -253,13 +253,28 @@ class ModelSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     tier: str = FALLBACK_TIER
 
 
+class MailSecurity(StrEnum):
+    starttls = "starttls"
+    tls = "tls"
+    none = "none"
+
+
 class MailSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     host: str
     port: Port
+    security: MailSecurity
+    ca_file: str
     user: str
-    sender: Name
-    start_tls: bool
+    sender: Annotated[
+        str,
+        Meta(
+            pattern=r"^([^@<>\r\n]*<)?[^@<>\s]+@[^@<>\s]+>?\Z",
+            description="an address, such as audio-text@example.org or Audio Text <audio-text@example.org>",
+        ),
+    ]
     timeout_seconds: Seconds
+    per_hour: Annotated[int, Meta(ge=0)]
+    per_recipient_per_hour: Annotated[int, Meta(ge=0)]
 
 
 class WebhookSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
