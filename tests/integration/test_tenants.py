@@ -34,7 +34,7 @@ def form(key: str) -> dict[str, Any]:
 
 FILE = {"filename": "a.wav", "content_type": "audio/wav", "file_size": 9}
 UPLOADS, JOBS, DEAD = "/api/v1/audio/uploads", "/api/v1/job", "/api/v1/dead-letters"
-BATCHES, KEYS = "/api/v1/batches", "/api/v1/keys"
+BATCHES, KEYS, HOOKS = "/api/v1/batches", "/api/v1/keys", "/api/v1/webhooks"
 
 CASES: dict[str, Case] = {
     "POST /api/v1/audio/presigned-url": LIST(lambda _: "/api/v1/audio/presigned-url", json=lambda _: FILE),
@@ -80,6 +80,18 @@ CASES: dict[str, Case] = {
     f"POST {BATCHES}/{{batch_id}}/cancel": Case(lambda has: f"{BATCHES}/{has.batch}/cancel"),
     f"GET {BATCHES}/{{batch_id}}/transcripts": Case(lambda has: f"{BATCHES}/{has.batch}/transcripts"),
     "GET /api/v1/usage": LIST(lambda _: "/api/v1/usage"),
+    f"POST {HOOKS}": LIST(lambda _: HOOKS, json=lambda _: {"url": "https://93.184.216.34/bob"}, stranger=201),
+    f"GET {HOOKS}": LIST(lambda _: HOOKS),
+    f"GET {HOOKS}/{{webhook_id}}": Case(lambda has: f"{HOOKS}/{has.webhook}"),
+    f"PATCH {HOOKS}/{{webhook_id}}": Case(
+        lambda has: f"{HOOKS}/{has.webhook}", json=lambda _: {"url": "https://93.184.216.34/bob"}
+    ),
+    f"DELETE {HOOKS}/{{webhook_id}}": Case(lambda has: f"{HOOKS}/{has.webhook}"),
+    f"GET {HOOKS}/{{webhook_id}}/deliveries": Case(lambda has: f"{HOOKS}/{has.webhook}/deliveries"),
+    f"POST {HOOKS}/{{webhook_id}}/enable": Case(lambda has: f"{HOOKS}/{has.webhook}/enable"),
+    f"POST {HOOKS}/{{webhook_id}}/rotate": Case(lambda has: f"{HOOKS}/{has.webhook}/rotate"),
+    f"POST {HOOKS}/{{webhook_id}}/test": Case(lambda has: f"{HOOKS}/{has.webhook}/test"),
+    "POST /api/v1/deliveries/{delivery_id}/replay": Case(lambda has: f"/api/v1/deliveries/{has.delivery}/replay"),
     f"GET {KEYS}": ADMIN(lambda _: KEYS),
     f"POST {KEYS}": ADMIN(lambda _: KEYS, json=lambda _: {"owner": "bob", "name": "more", "scopes": ["admin"]}),
     f"DELETE {KEYS}/{{key_id}}": ADMIN(lambda has: f"{KEYS}/{has.key}"),

@@ -20,7 +20,7 @@ from audio_text.ports import Claim, Resources
 from audio_text.services.access import AccessService
 from audio_text.settings import Settings
 from factories import make_chunk, make_job, make_segment
-from services.api import ApiProcess
+from services.api import SIGNING_KEY, ApiProcess
 from services.live import BROKEN
 
 UNKNOWN = [f"6d8b1f6e-0000-4000-8000-00000000000{number}" for number in range(3)]
@@ -30,7 +30,7 @@ SECRET = "what ada said to nobody else"
 
 @dataclass(frozen=True)
 class Belongings:
-    """What Ada has: a job that waits, one that is done, a dead letter, an upload, one in parts, a batch, and a key."""
+    """What Ada has: jobs that wait, are done and were given up, uploads, a batch, a key, a webhook and its call."""
 
     pending: str
     done: str
@@ -39,16 +39,18 @@ class Belongings:
     upload_id: str
     batch: str
     key: str
+    webhook: str
+    delivery: str
 
     @property
     def unknown(self) -> "Belongings":
         """The same of nobody."""
-        return Belongings(*UNKNOWN, f"{self.upload_url.partition('?')[0]}0", "bm9ib2R5", *UNKNOWN[:2])
+        return Belongings(*UNKNOWN, f"{self.upload_url.partition('?')[0]}0", "bm9ib2R5", *UNKNOWN, UNKNOWN[0])
 
     @property
     def words(self) -> list[str]:
         """What nobody else may be told, in any form."""
-        ids = [self.pending, self.done, self.dead, self.upload_id, self.batch, self.key]
+        ids = [self.pending, self.done, self.dead, self.upload_id, self.batch, self.key, self.webhook, self.delivery]
         return [SECRET, self.upload_url.partition("?")[0], *ids]
 
 
@@ -102,8 +104,21 @@ class Tenants:
         jobs = {"jobs": [{"filename": f"{SECRET}.wav", "url": await self._uploaded()}], "description": SECRET}
         async with self.client("ada") as client:
             batch = (await client.post("/api/v1/batches", json=jobs)).raise_for_status().json()["id"]
+            called = {"url": "https://93.184.216.34/called", "description": SECRET}
+            hook = (await client.post("/api/v1/webhooks", json=called)).raise_for_status().json()["id"]
+            delivery = (await client.post(f"/api/v1/webhooks/{hook}/test")).raise_for_status().json()["id"]
         key, _ = await self.access.create(owner="ada", name=SECRET, scopes=frozenset({Scope.read}))
-        return Belongings(pending, done, dead, upload_url=url, upload_id=upload_id, batch=batch, key=key.id)
+        return Belongings(
+            pending,
+            done,
+            dead,
+            upload_url=url,
+            upload_id=upload_id,
+            batch=batch,
+            key=key.id,
+            webhook=hook,
+            delivery=delivery,
+        )
 
     def client(self, who: str | None) -> httpx.AsyncClient:
         return httpx.AsyncClient(base_url=f"http://{self.server.address}", headers=self._headers(who), timeout=60)
@@ -194,8 +209,11 @@ async def tenants(server: ApiProcess) -> AsyncIterator[Tenants]:
 
 
 def without_open_mode(settings: Settings) -> Settings:
-    """Have the service ask for keys."""
-    return replace(settings, access=replace(settings.access, open=False))
+    """Have the service ask for keys, and let one owner have as much as all tests make for it."""
+    webhooks = replace(settings.webhooks, per_owner=1_000)
+    secrets = replace(settings.secrets, webhooks_signing_key=SIGNING_KEY)
+    access = replace(settings.access, open=False)
+    return replace(settings, access=access, webhooks=webhooks, secrets=secrets)
 
 
 def _completed() -> Completed:
