@@ -19,7 +19,12 @@ def plan(state: State, environ: Mapping[str, str]) -> tuple[list[EmbeddedPostgre
     """
     loaded = load(environ)
     servers: list[EmbeddedPostgres | EmbeddedRedis] = []
-    environment = {"PYTHONUNBUFFERED": "1", "AUDIO_TEXT_DISK_SIGNING_KEY": state.secrets.disk_signing_key}
+    environment = {
+        "PYTHONUNBUFFERED": "1",
+        "AUDIO_TEXT_DISK_SIGNING_KEY": state.secrets.disk_signing_key,
+        # What either signs begins in its own way: neither can stand for the other.
+        "AUDIO_TEXT_WEBHOOKS_SIGNING_KEY": state.secrets.disk_signing_key,
+    }
     environment |= {name: value for name, value in environ.items() if value or name not in environment}
     environment |= _local_choices(state, loaded)
     if not _is_chosen(loaded, "database.host"):
