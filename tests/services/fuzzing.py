@@ -50,7 +50,9 @@ def fuzzed_service(settings: Settings, folder: Path) -> Iterator[ApiProcess]:
     raw["job"]["default_model"] = "demo"
     raw["engine"] |= {"preload": ["demo"], "offline": True}
     raw["mail"] |= {"host": mail.hostname, "port": mail.port, "start_tls": False}
-    raw["secrets"]["operator_token"] = OPERATOR_TOKEN
+    raw["secrets"] |= {"operator_token": OPERATOR_TOKEN, "webhooks_signing_key": OPERATOR_TOKEN}
+    raw["access"]["open"] = False
+    raw["limits"] |= dict.fromkeys(("requests_per_minute", "requests_per_hour"), 0)
     settings = msgspec.convert(raw, Settings)
     mail.start()
     try:
@@ -64,16 +66,18 @@ def fuzz(api: ApiProcess, folder: Path, *, examples: int, seed: int, seconds: fl
     """Run schemathesis with the project's configuration, at most so many examples for each operation and phase."""
     config, report = folder / CONFIG.name, folder / "report.json"
     copy(CONFIG, config)
-    uploads = [_upload(api) for _ in range(JOBS)]
-    _write(folder / "uploads.txt", uploads)
-    _write(folder / "jobs.txt", [_submit(api, url) for url in uploads])
+    key = _key(api)
+    with httpx.Client(base_url=f"http://{api.address}/api/v1", headers=_bearer(key)) as client:
+        uploads = [_upload(client) for _ in range(JOBS)]
+        _write(folder / "uploads.txt", uploads)
+        _write(folder / "jobs.txt", [_submit(client, url) for url in uploads])
     done = subprocess.run(
         [
             *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(config)),
             *("run", f"http://{api.address}/openapi.json", "--report-json-path", str(report)),
             *("--max-examples", str(examples), "--seed", str(seed), "--no-color"),
         ],
-        env={"OPERATOR_TOKEN": OPERATOR_TOKEN},
+        env={"KEY": key},
         cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -97,18 +101,28 @@ def _findings(report: dict[str, Any], account: str) -> Findings:
     )
 
 
-def _upload(api: ApiProcess) -> str:
+def _key(api: ApiProcess) -> str:
+    """A key that may do everything: what others may not do is for the tests of tenants."""
+    asked = {"owner": "fuzz", "name": "fuzz", "scopes": ["submit", "read", "admin"]}
+    answer = httpx.post(f"http://{api.address}/api/v1/keys", json=asked, headers=_bearer(OPERATOR_TOKEN))
+    return answer.raise_for_status().json()["secret"]
+
+
+def _bearer(key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"}
+
+
+def _upload(client: httpx.Client) -> str:
     content = RECORDING.read_bytes()
     request = {"filename": RECORDING.name, "content_type": "audio/flac", "file_size": len(content)}
-    base = f"http://{api.address}/api/v1"
-    target = httpx.post(f"{base}/audio/presigned-url", json=request).raise_for_status().json()
+    target = client.post("/audio/presigned-url", json=request).raise_for_status().json()
     httpx.put(target["url"], content=content, headers=target["headers"]).raise_for_status()
     return target["url"]
 
 
-def _submit(api: ApiProcess, url: str) -> str:
+def _submit(client: httpx.Client, url: str) -> str:
     request = {"filename": RECORDING.name, "url": url}
-    return httpx.post(f"http://{api.address}/api/v1/job/transcribe", json=request).raise_for_status().json()["id"]
+    return client.post("/job/transcribe", json=request).raise_for_status().json()["id"]
 
 
 def _write(path: Path, words: list[str]) -> None:
