@@ -147,6 +147,41 @@ async def test_the_opening_of_a_socket_counts_and_is_refused_with_the_reason(
     assert answer.headers["ratelimit-remaining"] == "0"
 
 
+async def test_so_many_sockets_and_streams_are_open_at_once_and_another_when_one_is_closed(
+    shared_api_settings: Settings, tmp_path: Path
+) -> None:
+    settings = limited(shared_api_settings, connections_per_key=3)
+    with api_process(settings, tmp_path) as api:
+        address = f"ws://{api.address}/api/v1/job/ws"
+        sockets = [await connect(address, additional_headers=caller(9), proxy=None) for _ in range(3)]
+        for socket in sockets:
+            assert "connected" in str(await socket.recv())
+        with pytest.raises(InvalidStatus) as refusal:
+            await connect(address, additional_headers=caller(9), proxy=None)
+        assert b"too_many_connections" in (refusal.value.response.body or b"")
+        url = f"http://{api.address}/api/v1/job/events"
+        async with httpx.AsyncClient(timeout=30) as client:
+            stream = await client.get(url, params={"job": "nobody"}, headers=caller(9))
+            assert (stream.status_code, stream.json()["code"]) == (429, "too_many_connections")
+            # other requests of the caller, and others' sockets, go on
+            assert (await client.get(f"http://{api.address}/api/v1/job/read", headers=caller(9))).is_success
+        async with connect(address, additional_headers=caller(10), proxy=None) as other:
+            assert "connected" in str(await other.recv())
+        await sockets.pop().close()
+        await _until_let_in(address, caller(9))
+        for socket in sockets:
+            await socket.close()
+
+
+async def test_connections_that_failed_give_their_places_back(shared_api_settings: Settings, tmp_path: Path) -> None:
+    with api_process(limited(shared_api_settings, connections_per_key=1), tmp_path) as api:
+        async with httpx.AsyncClient(timeout=30, headers=caller(11)) as client:
+            for _ in range(3):
+                answer = await client.get(f"http://{api.address}/api/v1/job/events", params={"job": "nobody"})
+                assert answer.status_code in {200, 404}
+        await _until_let_in(f"ws://{api.address}/api/v1/job/ws", caller(11))
+
+
 def test_the_defaults_are_sixty_a_minute_and_a_thousand_an_hour() -> None:
     limits = toml.decode(SETTINGS_FILE.read_bytes())["limits"]
     assert (limits["requests_per_minute"], limits["requests_per_hour"], limits["fail_open"]) == (60, 1_000, True)
@@ -160,6 +195,18 @@ async def _at_once(processes: list[ApiProcess], *, count: int, number: int) -> d
         urls = [f"http://{processes[turn % len(processes)].address}/api/v1/job/read" for turn in range(count)]
         answers = await asyncio.gather(*(client.get(url) for url in urls))
     return dict(Counter(answer.status_code for answer in answers))
+
+
+async def _until_let_in(address: str, headers: dict[str, str]) -> None:
+    """A place is free as soon as the service has noticed that a connection is closed."""
+    async with asyncio.timeout(10):
+        while True:
+            try:
+                async with connect(address, additional_headers=headers, proxy=None) as socket:
+                    assert "connected" in str(await socket.recv())
+                    return
+            except InvalidStatus:
+                await asyncio.sleep(0.05)
 
 
 async def _until_up(api: ApiProcess) -> None:

@@ -32,6 +32,7 @@ from audio_text.api import (
 )
 from audio_text.api.allowed import allowed
 from audio_text.api.authentication import Handshake, authorized
+from audio_text.api.connections import Connections, take_connection
 from audio_text.api.decoding import JsonRequest, refuse_broken_query
 from audio_text.api.dependencies import PROVIDERS
 from audio_text.api.doors import Doors
@@ -76,7 +77,7 @@ def create_app(settings: Settings, *, open_services: OpenServices = open_api_ser
         ),
         dependencies=PROVIDERS,
         exception_handlers={Exception: _render},
-        guards=[authorized, *([count_request] if is_limiting(settings) else [])],
+        guards=[authorized, *([count_request] if is_limiting(settings) else []), take_connection],
         lifespan=[lifespan],
         logging_config=None,
         openapi_config=None,
@@ -84,7 +85,7 @@ def create_app(settings: Settings, *, open_services: OpenServices = open_api_ser
         request_max_body_size=LARGEST_BODY_BYTES,
         state=State({"settings": settings, "closing": asyncio.Event()}),
     )
-    app.asgi_handler = RefusedSockets(Handshake(app.asgi_handler))
+    app.asgi_handler = Connections(RefusedSockets(Handshake(app.asgi_handler)))
     if is_limiting(settings):
         app.asgi_handler = RateHeaders(app.asgi_handler)
     doors = Doors(app.asgi_handler, settings, pages=docs.PATHS, render=_render)

@@ -48,7 +48,7 @@ class LimitingService:
         if time.monotonic() < self._away_until:
             return self._uncounted(None)
         try:
-            hit = await self._limiter.hit(_who(caller, address), rates)
+            hit = await self._limiter.hit(who(caller, address), rates)
         except LimitsUnavailableError as error:
             return self._uncounted(error)
         if self._is_away:
@@ -60,7 +60,7 @@ class LimitingService:
         """Tell how the caller's rates stand; None: nobody can tell just now."""
         rates = self.allowance(caller).rates
         try:
-            return await self._limiter.look(_who(caller, address), rates) if rates else ()
+            return await self._limiter.look(who(caller, address), rates) if rates else ()
         except LimitsUnavailableError:
             return None
 
@@ -74,7 +74,8 @@ class LimitingService:
             raise error or LimitsUnavailableError
 
 
-def _who(caller: Caller, address: str) -> str:
+def who(caller: Caller, address: str) -> str:
+    """Name whose limits count: those of a key, or of the network that a household has."""
     return f"key:{caller.key_id}" if caller.key_id else f"address:{_household(address)}"
 
 
