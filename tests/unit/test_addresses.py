@@ -144,7 +144,7 @@ SPECIAL = [
     "2606:4700:4700::1111%eth0",
 ]
 
-CREDENTIALS = [*map(str, METADATA), "::ffff:169.254.169.254", "64:ff9b::169.254.169.254", "::ffff:a9fe:a9fe"]
+CREDENTIALS = [*sorted(map(str, METADATA)), "::ffff:169.254.169.254", "64:ff9b::169.254.169.254", "::ffff:a9fe:a9fe"]
 
 EVERYWHERE = (ip_network("0.0.0.0/0"), ip_network("::/0"))
 
