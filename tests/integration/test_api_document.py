@@ -189,3 +189,24 @@ async def test_forms_are_described_with_their_file_and_all_that_they_may_be_answ
 async def test_the_copy_in_the_repository_is_the_document(document: Document) -> None:
     is_same = COPY.read_text() == written(document)
     assert is_same, f"{COPY.name} is not what the API describes: `just openapi` writes it anew; look at the difference."
+
+
+async def test_whatever_takes_a_key_tells_of_rates_beside_what_else_is_refused(document: Document) -> None:
+    for name, operation in operations(document):
+        told = {
+            status: {code for content in answer.get("content", {}).values() for code in content.get("examples", {})}
+            for status, answer in operation["responses"].items()
+        }
+        if not operation["security"]:
+            assert "429" not in told, name
+            continue
+        assert "rate_limited" in told["429"], name
+        assert "database_unavailable" in told["503"], name
+        is_stream = name in {"get /api/v1/job/{job_id}/events", "get /api/v1/job/events"}
+        assert ("too_many_connections" in told["429"]) == is_stream, name
+        for status, codes in told.items():
+            for code in codes if int(status) >= 400 else ():
+                assert f"`{code}`" in operation["responses"][status]["description"], (name, code)
+    submit = document["paths"]["/api/v1/job/transcribe"]["post"]["responses"]["429"]
+    codes = submit["content"]["application/problem+json"]["examples"].keys()
+    assert codes == {"rate_limited", "concurrent_jobs_exceeded", "audio_quota_exceeded"}

@@ -29,7 +29,6 @@ from audio_text.errors import (
     IdempotencyKeyReusedError,
     InvalidRequestError,
     JobNotFoundError,
-    RateLimitedError,
     StoreUnavailableError,
     TierFullError,
 )
@@ -61,7 +60,6 @@ ALWAYS = (InvalidRequestError, BatchNotFoundError, DatabaseUnavailableError)
     responses=documented(
         InvalidRequestError,
         BatchRefusedError,
-        RateLimitedError,
         ConcurrentJobsError,
         AudioQuotaError,
         TierFullError,

@@ -30,11 +30,11 @@ from audio_text.api import (
     usage_views,
     webhook_views,
 )
-from audio_text.api.access import OPTION, Access
+from audio_text.api.access import OPTION, TICKET_OPTION, Access
 from audio_text.api.authentication import MISSING
 from audio_text.api.dependencies import PROVIDERS
 from audio_text.api.openai import description, refusals
-from audio_text.errors import UnauthorizedError
+from audio_text.errors import DatabaseUnavailableError, RateLimitedError, TooManyConnectionsError, UnauthorizedError
 
 ASSETS = Path(__file__).parent / "assets"
 
@@ -217,8 +217,12 @@ def _tell_access(app: Litestar, paths: dict[str, dict[str, dict[str, Any]]]) -> 
                     operation["security"] = []
                     continue
                 operation["security"] = [{SECURITY: [access.value]}]
-                told = refusals_of(UnauthorizedError, MISSING[access])
-                operation["responses"] = dict(sorted({**told, **operation["responses"]}.items()))
+                # A key is looked up and its requests are counted, whatever the route itself needs.
+                kinds = [UnauthorizedError, MISSING[access], RateLimitedError, DatabaseUnavailableError]
+                kinds += [TooManyConnectionsError] if handler.opt.get(TICKET_OPTION) else []
+                for kind in kinds:
+                    problems.add_refusals(operation["responses"], refusals_of(kind))
+                operation["responses"] = dict(sorted(operation["responses"].items()))
 
 
 def _drop_nulls_of_texts(paths: dict[str, dict[str, dict[str, Any]]]) -> None:

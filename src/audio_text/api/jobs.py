@@ -31,7 +31,6 @@ from audio_text.errors import (
     MailUnavailableError,
     NoSoundTrackError,
     PrivateAddressError,
-    RateLimitedError,
     RemoteUrlError,
     StoreUnavailableError,
     TierFullError,
@@ -71,7 +70,6 @@ JobId = Annotated[
         IdempotencyKeyReusedError,
         DatabaseUnavailableError,
         StoreUnavailableError,
-        RateLimitedError,
         ConcurrentJobsError,
         AudioQuotaError,
         TierFullError,
@@ -132,7 +130,6 @@ async def read_job(job_id: JobId, services: GivenServices) -> JobView:
     responses=documented(
         InvalidRequestError,
         JobNotFoundError,
-        RateLimitedError,
         DatabaseUnavailableError,
         LimitsUnavailableError,
         MailUnavailableError,

@@ -120,6 +120,17 @@ def refusals_of(*kinds: type[AudioTextError]) -> dict[str, Any]:
     }
 
 
+def add_refusals(responses: dict[str, Any], told: dict[str, Any]) -> None:
+    """Describe errors beside what an operation answers already, also under the same status."""
+    for status, answer in told.items():
+        known = responses.setdefault(status, answer)
+        for media_type, content in answer["content"].items():
+            examples = known["content"][media_type]["examples"]
+            if content["examples"].keys() - examples.keys():
+                known["description"] += f"\n\n{answer['description']}"
+                examples |= content["examples"]
+
+
 def documented_header(name: str, description: str) -> ResponseHeader:
     """Say in the OpenAPI document that a response has this header; the route itself sets it."""
     return ResponseHeader(name=name, value="", description=description, documentation_only=True)

@@ -14,7 +14,7 @@ from audio_text.api.problems import documented
 from audio_text.api.usage_views import Amount, UsageView
 from audio_text.domain.access import Caller, Scope
 from audio_text.domain.usage import SECONDS_PER_HOUR, SECONDS_PER_MINUTE, Allowance, Rate, Window, next_day
-from audio_text.errors import DatabaseUnavailableError, InvalidRequestError, KeyNotFoundError, RateLimitedError
+from audio_text.errors import DatabaseUnavailableError, InvalidRequestError, KeyNotFoundError
 
 _KeyId = Annotated[
     str | None,
@@ -31,7 +31,7 @@ _KeyId = Annotated[
     opt={"access": Access.read},
     summary="Read limits and usage",
     response_description="What may be used, and what is.",
-    responses=documented(InvalidRequestError, KeyNotFoundError, RateLimitedError, DatabaseUnavailableError),
+    responses=documented(InvalidRequestError, KeyNotFoundError, DatabaseUnavailableError),
     tags=["usage"],
 )
 async def read_usage(
