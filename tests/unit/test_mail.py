@@ -235,6 +235,18 @@ async def test_without_keys_an_address_has_the_limit(
         await ordered(mailing, job, address="192.0.2.1")
 
 
+async def test_who_has_a_whole_network_of_addresses_has_one_limit_of_mails(
+    jobs: FakeJobRepository, deliveries: FakeDeliveryRepository, limiter: FakeRateLimiter
+) -> None:
+    job = completed()
+    jobs.jobs[job.id] = job
+    mailing = service(jobs, deliveries, limiter, per_hour=1)
+    await ordered(mailing, job, address="2001:db8:1:2::1")
+    await ordered(mailing, job, address="2001:db8:1:3::1")
+    with pytest.raises(RateLimitedError):
+        await ordered(mailing, job, address="2001:db8:1:2:ffff::9")
+
+
 async def test_a_recipient_is_sent_so_many_mails_however_many_ask_for_them(
     jobs: FakeJobRepository, deliveries: FakeDeliveryRepository, limiter: FakeRateLimiter
 ) -> None:

@@ -17,6 +17,7 @@ from audio_text.domain.speakers import speakers_of
 from audio_text.domain.usage import SECONDS_PER_HOUR, Rate
 from audio_text.errors import InvalidRequestError, JobNotFoundError, MailUnavailableError, RateLimitedError
 from audio_text.ports import DeliveryRepository, JobRepository, Mailer, RateLimiter
+from audio_text.services.limiting import who
 from audio_text.services.transcripts import StoredTranscript, TranscriptService
 from audio_text.settings import MailSettings
 
@@ -87,9 +88,8 @@ class MailingService:
     async def _count(self, to: str, *, caller: Caller, address: str) -> None:
         # Addresses are other people's: what counts them does not need to know them.
         recipient = sha256(to.lower().encode()).hexdigest()
-        who = f"key:{caller.key_id}" if caller.key_id else f"address:{address}"
         for name, limit, whose in (
-            (f"mail:from:{who}", self._settings.per_hour, "you"),
+            (f"mail:from:{who(caller, address)}", self._settings.per_hour, "you"),
             (f"mail:to:{recipient}", self._settings.per_recipient_per_hour, "this address"),
         ):
             if limit:
