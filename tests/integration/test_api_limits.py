@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -18,6 +19,7 @@ from audio_text.settings import Settings
 from factories import SETTINGS_FILE, make_settings
 from services.api import ApiProcess, api_process, running
 from services.redis import RedisServer
+from services.tenants import without_open_mode
 
 ANSWER_NAMES = ["ratelimit-limit", "ratelimit-remaining", "ratelimit-reset", "ratelimit-policy"]
 
@@ -145,6 +147,27 @@ async def test_the_opening_of_a_socket_counts_and_is_refused_with_the_reason(
     assert b"rate_limited" in (answer.body or b"")
     assert int(answer.headers["retry-after"]) > 0
     assert answer.headers["ratelimit-remaining"] == "0"
+
+
+async def test_who_may_not_is_counted_and_then_refused_before_anything_is_looked_up(
+    shared_api_settings: Settings,
+) -> None:
+    token = "the operator's token"
+    settings = limited(without_open_mode(shared_api_settings), requests_per_minute=100)
+    settings = replace(settings, secrets=replace(settings.secrets, operator_token=token))
+    async with running(settings) as api:
+        key = {"owner": "o", "name": "n", "scopes": ["read"], "limits": {"requests_per_minute": 3}}
+        operator = {"Authorization": f"Bearer {token}"}
+        made = await api.client.post("/api/v1/keys", json=key, headers=operator | caller(12))
+        api.client.headers["Authorization"] = f"Bearer {made.raise_for_status().json()['secret']}"
+        answers = [await api.client.get(f"/api/v1/job/status/{uuid4()}") for _ in range(2)]
+        answers.append(await api.client.delete(f"/api/v1/job/{uuid4()}"))
+        answers += [
+            await api.client.get(f"/api/v1/job/status/{uuid4()}"),
+            await api.client.delete(f"/api/v1/job/{uuid4()}"),
+        ]
+    assert [answer.status_code for answer in answers] == [404, 404, 403, 429, 429]
+    assert [told(answer)[1] for answer in answers] == ["2", "1", "0", "0", "0"]
 
 
 async def test_so_many_sockets_and_streams_are_open_at_once_and_another_when_one_is_closed(

@@ -31,7 +31,7 @@ from audio_text.api import (
     websocket,
 )
 from audio_text.api.allowed import allowed
-from audio_text.api.authentication import Handshake, authorized
+from audio_text.api.authentication import Handshake, authenticated, authorized
 from audio_text.api.connections import Connections, take_connection
 from audio_text.api.decoding import JsonRequest, refuse_broken_query
 from audio_text.api.dependencies import PROVIDERS
@@ -77,7 +77,7 @@ def create_app(settings: Settings, *, open_services: OpenServices = open_api_ser
         ),
         dependencies=PROVIDERS,
         exception_handlers={Exception: _render},
-        guards=[authorized, *([count_request] if is_limiting(settings) else []), take_connection],
+        guards=[authenticated, *([count_request] if is_limiting(settings) else []), authorized, take_connection],
         lifespan=[lifespan],
         logging_config=None,
         openapi_config=None,

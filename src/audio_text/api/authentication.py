@@ -1,7 +1,9 @@
-"""Who calls: the one guard before every route and socket, and how a socket's refusal reaches a browser."""
+"""Who calls, and may they: the guards before every route and socket, and how a socket's refusal reaches a browser."""
 
 import base64
 import binascii
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Any, cast
 from urllib.parse import parse_qsl
 
@@ -58,32 +60,54 @@ log = structlog.get_logger(__name__)
 Connection = ASGIConnection[Any, Any, Any, Any]
 
 
-async def authorized(connection: Connection, handler: BaseRouteHandler) -> None:
-    """Let a caller pass who may call this, and note who it is.
+async def authenticated(connection: Connection, handler: BaseRouteHandler) -> None:
+    """Find out who calls, and note it.
 
-    Raises UnauthorizedError, MissingScopeError, KeyInUrlError, JobNotFoundError for a job of somebody else, and
-    TransientError. What carries no decision is an error of this service, whoever asks.
+    Raises UnauthorizedError, KeyInUrlError, TransientError. What carries no decision is an error of this service,
+    whoever asks.
     """
-    if isinstance(connection, Request) and connection.method == "OPTIONS":  # answered from the table of routes alone
+    if (access := _asked_of(connection, handler)) is not None:
+        with _refusals_noted(connection):
+            _state(connection.scope)[_CALLER] = await _caller(connection, handler, access)
+
+
+async def authorized(connection: Connection, handler: BaseRouteHandler) -> None:
+    """Let a caller pass who may call this; comes after requests are counted, for it may cost a statement.
+
+    Raises MissingScopeError, JobNotFoundError for a job of somebody else, and TransientError.
+    """
+    access, caller = _asked_of(connection, handler), caller_of(connection.scope)
+    if access is None or caller is None:
         return
-    access = Access(handler.opt.get(OPTION))
-    if access in {Access.public, Access.signed}:
-        return
-    try:
-        caller = await _caller(connection, handler, access)
-        _state(connection.scope)[_CALLER] = caller
+    with _refusals_noted(connection):
+        if Scope(access.value) not in caller.scopes:
+            raise MISSING[access]
         if access is not Access.admin and not caller.sees_all and "job_id" in connection.path_params:
             job_id = checked_job_id(connection.path_params["job_id"])
             await _services(connection).ownership.require_job(job_id, caller)
+
+
+def caller_of(scope: AsgiScope) -> Caller | None:
+    """Tell who was found to call; None: nobody was asked for, or nobody is known."""
+    return _state(scope).get(_CALLER)
+
+
+def _asked_of(connection: Connection, handler: BaseRouteHandler) -> Access | None:
+    """Tell what a caller needs here; None: nobody is asked for."""
+    if isinstance(connection, Request) and connection.method == "OPTIONS":  # answered from the table of routes alone
+        return None
+    access = Access(handler.opt.get(OPTION))
+    return None if access in {Access.public, Access.signed} else access
+
+
+@contextmanager
+def _refusals_noted(connection: Connection) -> Generator[None]:
+    try:
+        yield
     except AudioTextError as error:
         _state(connection.scope)[_REFUSAL] = error
         log.info("access_refused", code=error.code, path=connection.scope["path"])
         raise
-
-
-def caller_of(scope: AsgiScope) -> Caller | None:
-    """Tell who was found to call; None: nobody was asked for, or nobody may."""
-    return _state(scope).get(_CALLER)
 
 
 async def _caller(connection: Connection, handler: BaseRouteHandler, access: Access) -> Caller:
@@ -96,14 +120,10 @@ async def _caller(connection: Connection, handler: BaseRouteHandler, access: Acc
     secret = _bearer(connection.headers.getall("authorization", [])) or _offered_key(connection)
     tickets = [value for name, value in query if name == TICKET]
     if secret is None and tickets and (isinstance(connection, WebSocket) or handler.opt.get(TICKET_OPTION)):
-        caller = await keys.redeem(tickets[0])
-    elif secret is None:
+        return await keys.redeem(tickets[0])
+    if secret is None:
         raise UnauthorizedError
-    else:
-        caller = await keys.caller(secret)
-    if Scope(access.value) not in caller.scopes:
-        raise MISSING[access]
-    return caller
+    return await keys.caller(secret)
 
 
 def _bearer(headers: list[str]) -> str | None:
