@@ -4,16 +4,13 @@ import asyncio
 import contextlib
 import socket
 import struct
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
 from attacks.idle import IdleSockets
-from audio_text.adapters.disk_writing import DiskWriter
-from audio_text.domain.object_keys import new_key
-from audio_text.errors import UploadMismatchError
 from audio_text.settings import Settings
 from media import wav
 from services.api import ApiProcess, api_process
@@ -210,16 +207,3 @@ def drip(server: ApiProcess, client: httpx.Client, data: bytes) -> None:
         assert client.get("/health/live").status_code == 200
     for connection in dripping:
         connection.close()
-
-
-async def test_an_upload_that_drips_for_too_long_is_given_up(tmp_path: Path) -> None:
-    async def dripping() -> AsyncIterator[bytes]:
-        while True:
-            await asyncio.sleep(0.02)
-            yield b"\0"
-
-    writer = DiskWriter(tmp_path, reserve_bytes=0, idle_seconds=0.1)
-    with pytest.raises(UploadMismatchError, match="slower"):
-        async with writer.new_file(new_key("wav")) as draft:
-            await writer.copy(dripping(), draft, 1_000_000)
-    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []

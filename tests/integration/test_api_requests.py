@@ -3,8 +3,10 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import structlog
 from msgspec.structs import replace
@@ -216,6 +218,23 @@ async def test_the_api_stops_while_its_store_is_still_away(shared_api_settings: 
         assert (await api.client.get("/")).status_code == 200
 
 
+def asked(
+    api: Api, method: str, path: str, *, query: bytes = b"", headers: tuple[tuple[bytes, bytes], ...] = ()
+) -> Any:
+    """The scope of a request, as a server hands it over."""
+    return {
+        "type": "http",
+        "method": method,
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": query,
+        "headers": headers,
+        "state": {},
+        "litestar_app": api.app,
+        "app": api.app,
+    }
+
+
 @pytest.mark.parametrize("ending", ["silence", "disconnect", "drops"])
 async def test_a_body_that_stops_arriving_is_given_up(shared_api: Api, ending: str) -> None:
     stalled = RequestLog(shared_api.app.asgi_handler._app, body_stall_seconds=0.05)
@@ -233,18 +252,29 @@ async def test_a_body_that_stops_arriving_is_given_up(shared_api: Api, ending: s
     async def send(message: Any) -> None:
         sent.append(message)
 
-    path = "/api/v1/job/transcribe"
-    scope: Any = {
-        "type": "http",
-        "method": "POST",
-        "path": path,
-        "raw_path": path.encode(),
-        "query_string": b"",
-        "headers": [],
-        "state": {},
-        "litestar_app": shared_api.app,
-        "app": shared_api.app,
-    }
-    await stalled(scope, receive, send)
+    await stalled(asked(shared_api, "POST", "/api/v1/job/transcribe"), receive, send)
     assert sent[0]["status"] == 408
     assert b"stopped arriving" in sent[1]["body"]
+
+
+async def test_an_upload_that_drips_is_given_up_and_leaves_nothing_behind(shared_api: Api) -> None:
+    wanted = {"filename": "talk.wav", "content_type": "audio/wav", "file_size": 1_000_000}
+    target = (await shared_api.client.post("/api/v1/audio/presigned-url", json=wanted)).raise_for_status().json()
+    address = httpx.URL(target["url"])
+    folder = Path(shared_api.settings.disk.folder)
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        await asyncio.sleep(0.02)
+        return {"type": "http.request", "body": b"\0", "more_body": True}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    headers = ((b"content-type", b"audio/wav"), (b"content-length", b"1000000"))
+    upload = asked(shared_api, "PUT", address.path, query=address.query, headers=headers)
+    before = {path for path in folder.rglob("*") if path.is_file()}
+    impatient = RequestLog(shared_api.app.asgi_handler._app, body_stall_seconds=0.05)
+    await impatient(upload, receive, send)
+    assert sent[0]["status"] == 408
+    assert {path for path in folder.rglob("*") if path.is_file()} == before
