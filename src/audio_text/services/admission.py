@@ -64,6 +64,18 @@ class AdmissionService:
         with self.within_quota(caller, job) as quota:
             return await self._jobs.add(job, key=key, quota=quota)
 
+    async def check_jobs(self, caller: Caller, count: int) -> None:
+        """See whether so many jobs may fit, before work is put into them. Raises ConcurrentJobsError.
+
+        What is stored meanwhile is not seen: `within_quota` decides.
+        """
+        quota = self._settings.limits.allowance(caller.limits).quota(caller.key_id)
+        if quota is None or quota.concurrent_jobs is None:
+            return
+        used = await self._jobs.usage(quota.key_id)
+        if used.concurrent_jobs + count > quota.concurrent_jobs:
+            raise _too_many_jobs(quota, count)
+
     @contextmanager
     def within_quota(self, caller: Caller, *jobs: Job) -> Generator[Quota | None]:
         """Give the quota within which the caller's jobs are to be stored, and put its refusal into words."""
@@ -71,10 +83,7 @@ class AdmissionService:
         try:
             yield quota
         except ConcurrentJobsError as error:
-            most = (quota.concurrent_jobs if quota else None) or 0
-            detail = f"This key may have {most} jobs waiting or running: submit again when some of them are over."
-            seconds = JOBS_SECONDS if len(jobs) <= most else None
-            raise ConcurrentJobsError(detail, retry_after_seconds=seconds) from error
+            raise _too_many_jobs(quota, len(jobs)) from error
         except AudioQuotaError as error:
             most = (quota.audio_seconds_per_day if quota else None) or 0
             detail = f"This key may submit {most} seconds of audio a day, and has not so much left until midnight, UTC."
@@ -93,6 +102,12 @@ class AdmissionService:
         seconds = UNKNOWN_SECONDS if seconds is None else min(seconds, LONGEST_SECONDS)
         log.warning("tier_full", tier=tier, max_pending_jobs=bound, retry_after_seconds=seconds)
         return _Room(count, relief_seconds=seconds)
+
+
+def _too_many_jobs(quota: Quota | None, count: int) -> ConcurrentJobsError:
+    most = (quota.concurrent_jobs if quota else None) or 0
+    detail = f"This key may have {most} jobs waiting or running: submit again when some of them are over."
+    return ConcurrentJobsError(detail, retry_after_seconds=JOBS_SECONDS if count <= most else None)
 
 
 class _Room:

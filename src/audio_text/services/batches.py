@@ -1,6 +1,7 @@
 """Use cases of batches: submit many recordings at once, and deal with them as one."""
 
 import asyncio
+from collections import defaultdict
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -19,6 +20,7 @@ from audio_text.errors import (
     AudioTextError,
     BatchNotFoundError,
     BatchRefusedError,
+    ConcurrentJobsError,
     DatabaseUnavailableError,
     IdempotencyKeyReusedError,
     JobNotFoundError,
@@ -27,11 +29,17 @@ from audio_text.errors import (
 )
 from audio_text.ports import Resources
 from audio_text.services.lifecycle import LifecycleService
-from audio_text.services.submission import Submission, SubmissionService
+from audio_text.services.submission import Look, Recording, Submission, SubmissionService
 from audio_text.services.waking import wake
 
 AT_ONCE = 8
 """Recordings that are looked at, or jobs that are cancelled, at the same time: others want the database, too."""
+
+LOOKS_AT_ONCE = 2
+"""Uploads that all batches of this process look at together: the probe always has children left for single jobs."""
+
+LOOK_WAIT_SECONDS = 60.0
+"""How long an upload waits for its turn, before its batch is asked to come again."""
 
 PAGE = 100
 """Jobs read at once; a thousand transcripts need not be in memory together."""
@@ -52,6 +60,7 @@ class BatchService:
         self._queue = resources.queue
         self._submission = submission
         self._lifecycle = lifecycle
+        self._looking = asyncio.Semaphore(LOOKS_AT_ONCE)
 
     async def submit(
         self, batch: Batch, submissions: Sequence[Submission], *, key: IdempotencyKey | None = None
@@ -63,6 +72,13 @@ class BatchService:
         """
         if key and (earlier := await self._submitted(key)):
             return earlier, False
+        try:
+            await self._submission.admission.check_jobs(submissions[0].caller, len(submissions))
+        except ConcurrentJobsError:
+            # Its twin under the same key may have been stored in this very moment, and be what there is no room beside.
+            if key and (earlier := await self._submitted(key)):
+                return earlier, False
+            raise
         jobs = await self._checked(submissions)
         # A moment apart: so the batch lists them in the order in which they came.
         members = [
@@ -123,11 +139,12 @@ class BatchService:
     async def _checked(self, submissions: Sequence[Submission]) -> list[Job]:
         refusals: dict[int, AudioTextError] = {}
         jobs: dict[int, Job] = {}
+        looks = _Looks(self._submission.look, self._looking)
 
         async def check(numbered: tuple[int, Submission]) -> None:
             place, submission = numbered
             try:
-                jobs[place] = await self._submission.check(submission)
+                jobs[place] = await self._submission.check(submission, look=looks.at)
             except TransientError:
                 raise
             except AudioTextError as error:
@@ -144,6 +161,41 @@ class BatchService:
     async def _cancel(self, job: Job) -> None:
         with suppress(JobNotFoundError, JobStateError):  # it was deleted, or ended by itself, at the same moment
             await self._lifecycle.cancel(job.id)
+
+
+class _Looks:
+    """Looks at each recording of a batch once, however many of its jobs name it, when all batches leave room."""
+
+    def __init__(self, look: Look, room: asyncio.Semaphore) -> None:
+        self._look = look
+        self._room = room
+        self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._seen: dict[str, Recording | AudioTextError] = {}
+
+    async def at(self, key: str) -> Recording:
+        """What it is, or what is wrong with it, as `look` says. Raises TransientError when others look for too long."""
+        async with self._turns[key]:
+            if key not in self._seen:
+                self._seen[key] = await self._look_now(key)
+        seen = self._seen[key]
+        if isinstance(seen, AudioTextError):
+            raise seen.with_traceback(None)
+        return seen
+
+    async def _look_now(self, key: str) -> Recording | AudioTextError:
+        try:
+            async with asyncio.timeout(LOOK_WAIT_SECONDS):
+                await self._room.acquire()
+        except TimeoutError:
+            raise TransientError("Many batches are being looked at just now: try again in a minute.") from None
+        try:
+            return await self._look(key)
+        except TransientError:
+            raise
+        except AudioTextError as error:
+            return error
+        finally:
+            self._room.release()
 
 
 def new_batch(

@@ -3,6 +3,7 @@
 What lies elsewhere is looked at by the worker that brings it.
 """
 
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from uuid import uuid4
@@ -12,7 +13,7 @@ import msgspec
 from audio_text.domain.access import ANYBODY, Caller
 from audio_text.domain.idempotency import IdempotencyKey
 from audio_text.domain.job import Job, JobStatus, Priority
-from audio_text.domain.options import TranscriptionOptions
+from audio_text.domain.transcript import AudioFacts
 from audio_text.errors import (
     DatabaseUnavailableError,
     ForeignUrlError,
@@ -20,7 +21,7 @@ from audio_text.errors import (
     InvalidRequestError,
     RecordingTooLongError,
 )
-from audio_text.ports import AudioProbe, Resources
+from audio_text.ports import AudioProbe, Resources, StoredObject
 from audio_text.services.admission import AdmissionService
 from audio_text.services.choices import check_channels, chosen_options
 from audio_text.services.ingest import Sources
@@ -53,6 +54,17 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True):
     priority: Priority = Priority.normal
     reuse: bool | None = None
     longest_seconds: float | None = None
+
+
+class Recording(msgspec.Struct, frozen=True, kw_only=True):
+    """What a look at an upload found: what the store says of it, and what its container says."""
+
+    stored: StoredObject
+    facts: AudioFacts
+
+
+Look = Callable[[str], Awaitable[Recording]]
+"""Key of an object to what it is, as SubmissionService.look."""
 
 
 class SubmissionService:
@@ -101,8 +113,16 @@ class SubmissionService:
             raise IdempotencyKeyReusedError
         return earlier.job
 
-    async def check(self, submission: Submission) -> Job:
-        """Look at the upload and make the job, which is stored by nobody yet.
+    async def look(self, key: str) -> Recording:
+        """Look at an object of the store. Raises what `check` raises because of it."""
+        self._uploads.check_extension(key)
+        stored = await self._store.stat(key)
+        self._uploads.check_size(stored.size_bytes)
+        facts = await self._probe.probe(partial(self._store.read_range, key), stored.size_bytes)
+        return Recording(stored=stored, facts=facts)
+
+    async def check(self, submission: Submission, *, look: Look | None = None) -> Job:
+        """Look at the upload, or have `look` do it, and make the job, which is stored by nobody yet.
 
         Raises UnknownModelError, TierFullError, ForeignUrlError, RemoteUrlError, PrivateAddressError,
         UploadMissingError, UploadTooLargeError, UnsupportedMediaError and its kinds, RecordingTooLongError,
@@ -119,7 +139,12 @@ class SubmissionService:
         except ForeignUrlError:
             found = self._elsewhere(submission)
         else:
-            found = await self._uploaded(key, submission, options)
+            if not sees_upload(submission.caller, key):
+                raise ForeignUrlError
+            recording = await (look or self.look)(key)
+            _check_length(recording.facts.duration, submission.longest_seconds)
+            check_channels(recording.facts, options, most=self._settings.engine.max_channels)
+            found = _uploaded(key, submission, recording)
         now = datetime.now(UTC)
         return Job(
             id=str(uuid4()),
@@ -147,23 +172,6 @@ class SubmissionService:
             update_date=now,
         )
 
-    async def _uploaded(self, key: str, submission: Submission, options: TranscriptionOptions) -> "_Found":
-        if not sees_upload(submission.caller, key):
-            raise ForeignUrlError
-        self._uploads.check_extension(key)
-        stored = await self._store.stat(key)
-        self._uploads.check_size(stored.size_bytes)
-        facts = await self._probe.probe(partial(self._store.read_range, key), stored.size_bytes)
-        _check_length(facts.duration, submission.longest_seconds)
-        check_channels(facts, options, most=self._settings.engine.max_channels)
-        return _Found(
-            url=submission.url.partition("?")[0],
-            key=key,
-            size_bytes=stored.size_bytes,
-            content_type=stored.content_type,
-            duration=facts.duration,
-        )
-
     def _elsewhere(self, submission: Submission) -> "_Found":
         """A recording that nobody has looked at yet: the worker brings it."""
         source = self._sources.named(submission.url)
@@ -189,6 +197,16 @@ class _Found(msgspec.Struct, frozen=True, kw_only=True):
     content_type: str | None = None
     duration: float | None = None
     source_url: str | None = None
+
+
+def _uploaded(key: str, submission: Submission, recording: Recording) -> _Found:
+    return _Found(
+        url=submission.url.partition("?")[0],
+        key=key,
+        size_bytes=recording.stored.size_bytes,
+        content_type=recording.stored.content_type,
+        duration=recording.facts.duration,
+    )
 
 
 def _check_length(duration: float | None, longest: float | None) -> None:
