@@ -7,6 +7,7 @@
     ├── InvalidRequestError           what the client sent cannot be served
     │   ├── InvalidFieldError         one field of it, by its name
     │   ├── BatchRefusedError         some of its jobs cannot be accepted, so none is
+    │   ├── PriorityTooHighError      jobs of that class go before everybody's
     │   ├── RecordingTooLongError
     │   ├── TooManyChannelsError
     │   ├── UnknownModelError
@@ -154,6 +155,13 @@ class BatchRefusedError(InvalidRequestError):
     def __init__(self, detail: str | None = None, *, refusals: Mapping[int, AudioTextError] | None = None) -> None:
         super().__init__(detail)
         self.refusals = dict(refusals or {})
+
+
+class PriorityTooHighError(InvalidRequestError):
+    """This key may not submit jobs of that priority."""
+
+    code = "priority_too_high"
+    http_status = 403
 
 
 class RecordingTooLongError(InvalidRequestError):

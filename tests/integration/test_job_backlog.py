@@ -120,6 +120,11 @@ async def test_a_statement_goes_by_its_index(
     [
         pytest.param(JobQuery(), "transcription_job_newest", id="newest"),
         pytest.param(JobQuery(after=(NOW, "x"), is_ascending=True), "transcription_job_newest", id="oldest"),
+        pytest.param(JobQuery(owner="owner 7"), "transcription_job_owned", id="owned"),
+        pytest.param(
+            JobQuery(owner="owner 7", sort=JobSort.finished_at), "transcription_job_owned", id="owned, by their ends"
+        ),
+        pytest.param(JobQuery(owner="owner 7", models=("none",)), "transcription_job_owned", id="owned, of a model"),
         pytest.param(JobQuery(created_before=NOW - timedelta(days=1)), "transcription_job_newest", id="times"),
         pytest.param(JobQuery(models=("demo",)), "transcription_job_newest", id="model"),
         pytest.param(JobQuery(statuses=(JobStatus.failed,)), "transcription_job_status", id="status"),

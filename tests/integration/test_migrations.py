@@ -33,7 +33,7 @@ NAMES = [
         *("status", "tables", "indexes", "attempts", "turns", "owners", "shares", "expiry", "resuming"),
         *("resource", "search", "channels", "speeds", "windows", "reuse", "digests", "callers"),
         *("keys", "usage", "deliveries", "ends"),
-        *("batches", "tallies", "batch_ends"),
+        *("batches", "tallies", "batch_ends", "lists"),
     )
 ]
 

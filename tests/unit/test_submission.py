@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 import media
-from audio_text.domain.access import Caller
-from audio_text.domain.job import Job, JobStatus
+from audio_text.domain.access import ANYBODY, Caller, KeyLimits
+from audio_text.domain.job import Job, JobStatus, Priority
 from audio_text.errors import (
     DatabaseUnavailableError,
     EmptyAudioError,
@@ -14,6 +14,7 @@ from audio_text.errors import (
     InvalidAudioError,
     InvalidRequestError,
     NoSoundTrackError,
+    PriorityTooHighError,
     PrivateAddressError,
     RemoteUrlError,
     StoreUnavailableError,
@@ -339,3 +340,18 @@ async def test_an_object_of_an_allowed_bucket_is_taken() -> None:
     job = await world.submit("s3://allowed/talks 2030/one.mp3?x#y")
 
     assert job.url == job.source_url == "s3://allowed/talks 2030/one.mp3?x#y"
+
+
+async def test_a_key_submits_jobs_of_its_highest_class_at_most() -> None:
+    world = World()
+    url = await world.upload(media.wav())
+    limited = Caller(key_id="k")
+    trusted = Caller(key_id="t", limits=KeyLimits(highest_priority=Priority.high))
+    refused = {"caller": limited, "priority": Priority.high}
+    with pytest.raises(PriorityTooHighError, match="`normal` at most"):
+        await world.submit(url, **refused)
+    assert (await world.submit(url, caller=limited, priority=Priority.normal)).priority is Priority.normal
+    for caller in (trusted, ANYBODY):
+        assert (await world.submit(url, caller=caller, priority=Priority.high)).priority is Priority.high
+    generous = World(limits__highest_priority="high")
+    assert await generous.submit(await generous.upload(media.wav()), **refused)

@@ -48,11 +48,14 @@ COUNTED = f"SELECT batch.*, tally.* FROM batch CROSS JOIN LATERAL ({TALLY}) AS t
 
 GET = f"{COUNTED} WHERE batch.id = {{}}"
 
-NEWEST = f"""
-{COUNTED} WHERE ({{}}::text IS NULL OR batch.owner = {{}})
-  AND (batch.created_at, batch.id) < (COALESCE({{}}, 'infinity'::timestamptz), COALESCE({{}}, ''))
-ORDER BY batch.created_at DESC, batch.id DESC LIMIT {{}}
+BEFORE = """
+(batch.created_at, batch.id) < (COALESCE({}, 'infinity'::timestamptz), COALESCE({}, ''))
+ORDER BY batch.created_at DESC, batch.id DESC LIMIT {}
 """
+
+NEWEST = f"{COUNTED} WHERE {BEFORE}"
+
+NEWEST_OF_OWNER = f"{COUNTED} WHERE batch.owner = {{}} AND {BEFORE}"
 
 END_FINISHED = """
 UPDATE batch SET finished_at = now() WHERE finished_at IS NULL AND NOT EXISTS (
@@ -99,7 +102,8 @@ class BatchTable(Statements):
     async def newest(self, *, owner: str | None, limit: int, before: tuple[datetime, str] | None = None) -> list[Batch]:
         """Batches, newest first."""
         date, batch_id = before or (None, None)
-        rows = await self._run(NEWEST, owner, owner, date, batch_id, limit, repeatable=True)
+        newest, whose = (NEWEST, ()) if owner is None else (NEWEST_OF_OWNER, (owner,))
+        rows = await self._run(newest, *whose, date, batch_id, limit, repeatable=True)
         return [batch_of(row) for row in rows]
 
     async def end_finished(self) -> list[Batch]:

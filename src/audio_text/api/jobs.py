@@ -30,6 +30,7 @@ from audio_text.errors import (
     LimitsUnavailableError,
     MailUnavailableError,
     NoSoundTrackError,
+    PriorityTooHighError,
     PrivateAddressError,
     RemoteUrlError,
     StoreUnavailableError,
@@ -58,6 +59,7 @@ JobId = Annotated[
     responses=documented(
         InvalidRequestError,
         UnknownModelError,
+        PriorityTooHighError,
         ForeignUrlError,
         RemoteUrlError,
         PrivateAddressError,

@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from audio_text.domain.access import ApiKey, KeyLimits, Scope, Ticket
+from audio_text.domain.job import Priority
 from audio_text.errors import InvalidFieldError
 
 LONGEST_LABEL = 128
@@ -40,6 +41,10 @@ class LimitsChoice(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     ] = None
     audio_seconds_per_day: Annotated[
         Amount | None, Meta(description="Most seconds of audio within a day.", examples=[36_000])
+    ] = None
+    highest_priority: Annotated[
+        Priority | None,
+        Meta(description="Highest class of jobs; `high` ones go before everybody else's.", examples=["high"]),
     ] = None
 
     def limits(self) -> KeyLimits:
@@ -105,6 +110,7 @@ class LimitsView(msgspec.Struct, frozen=True, kw_only=True):
     audio_seconds_per_day: Annotated[
         int | None, Meta(description="Most seconds of audio within a day.", examples=[36_000])
     ]
+    highest_priority: Annotated[Priority | None, Meta(description="Highest class of jobs.", examples=["high"])]
 
 
 class KeyView(msgspec.Struct, frozen=True, kw_only=True):

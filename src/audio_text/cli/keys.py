@@ -14,6 +14,7 @@ from rich.text import Text
 from audio_text.bootstrap import open_keys
 from audio_text.cli.startup import start_as
 from audio_text.domain.access import ApiKey, KeyLimits, Scope
+from audio_text.domain.job import Priority
 from audio_text.services.access import AccessService
 from audio_text.settings import Role
 
@@ -68,14 +69,23 @@ def keys() -> None:
 @click.option("--requests-per-hour", type=click.IntRange(1), help="Other than the settings say.")
 @click.option("--concurrent-jobs", type=click.IntRange(1), help="Other than the settings say.")
 @click.option("--audio-seconds-per-day", type=click.IntRange(1), help="Other than the settings say.")
-def create(owner: str, name: str, *, scopes: tuple[str, ...], expires_in: int | None, **limits: int | None) -> None:
+@click.option("--highest-priority", type=click.Choice(Priority), help="Of its jobs; other than the settings say.")
+def create(
+    owner: str,
+    name: str,
+    *,
+    scopes: tuple[str, ...],
+    expires_in: int | None,
+    highest_priority: Priority | None,
+    **limits: int | None,
+) -> None:
     """Make a key, and print its secret: once, to standard output; it cannot be told again."""
     key, secret = _run(
         lambda access: access.create(
             owner=owner,
             name=name,
             scopes=frozenset(map(Scope, scopes)),
-            limits=KeyLimits(**limits),
+            limits=KeyLimits(**limits, highest_priority=highest_priority),
             expires_in_seconds=expires_in,
         )
     )

@@ -5,6 +5,8 @@ from enum import StrEnum
 
 import msgspec
 
+from audio_text.domain.job import Priority
+
 
 class Scope(StrEnum):
     """What a key is good for; each is asked for by itself: `submit` does not imply `read`."""
@@ -21,6 +23,7 @@ class KeyLimits(msgspec.Struct, frozen=True, kw_only=True):
     requests_per_hour: int | None = None
     concurrent_jobs: int | None = None
     audio_seconds_per_day: int | None = None
+    highest_priority: Priority | None = None
 
 
 class ApiKey(msgspec.Struct, frozen=True, kw_only=True):

@@ -41,6 +41,11 @@ class Priority(StrEnum):
     normal = "normal"
     high = "high"
 
+    def exceeds(self, other: "Priority") -> bool:
+        """Whether jobs of this class go before those of the other."""
+        classes = list(Priority)
+        return classes.index(self) > classes.index(other)
+
 
 MOST_METADATA = 16
 """Keys that one job may have."""

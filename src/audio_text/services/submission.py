@@ -19,6 +19,7 @@ from audio_text.errors import (
     ForeignUrlError,
     IdempotencyKeyReusedError,
     InvalidRequestError,
+    PriorityTooHighError,
     RecordingTooLongError,
 )
 from audio_text.ports import AudioProbe, Resources, StoredObject
@@ -124,13 +125,14 @@ class SubmissionService:
     async def check(self, submission: Submission, *, look: Look | None = None) -> Job:
         """Look at the upload, or have `look` do it, and make the job, which is stored by nobody yet.
 
-        Raises UnknownModelError, TierFullError, ForeignUrlError, RemoteUrlError, PrivateAddressError,
-        UploadMissingError, UploadTooLargeError, UnsupportedMediaError and its kinds, RecordingTooLongError,
-        TooManyChannelsError, InvalidRequestError for options and expires_in, and TransientError when the store or the
-        database is away.
+        Raises UnknownModelError, PriorityTooHighError, TierFullError, ForeignUrlError, RemoteUrlError,
+        PrivateAddressError, UploadMissingError, UploadTooLargeError, UnsupportedMediaError and its kinds,
+        RecordingTooLongError, TooManyChannelsError, InvalidRequestError for options and expires_in, and TransientError
+        when the store or the database is away.
         """
         model = submission.model or self._settings.job.default_model
         tier = self._settings.route(model)
+        self._check_priority(submission)
         await self.admission.take_place(tier)
         options = chosen_options(self._settings.options, submission.options)
         expires_in_seconds = self._expiry(submission.expires_in)
@@ -177,6 +179,11 @@ class SubmissionService:
         source = self._sources.named(submission.url)
         key = self._sources.new_key(submission.filename, source, owner=submission.caller.owner)
         return _Found(url=source.shown, key=key, source_url=submission.url)
+
+    def _check_priority(self, submission: Submission) -> None:
+        most = self._settings.limits.priority(submission.caller)
+        if submission.priority.exceeds(most):
+            raise PriorityTooHighError(f"This key may submit jobs of priority `{most}` at most.")
 
     def _expiry(self, expires_in: int | None) -> int | None:
         """How many seconds after its end the job is removed; None: never. Raises InvalidRequestError."""

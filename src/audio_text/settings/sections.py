@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from audio_text.domain.access import KeyLimits
+from audio_text.domain.access import Caller, KeyLimits
 from audio_text.domain.addresses import Network
-from audio_text.domain.job import Retention
+from audio_text.domain.job import Priority, Retention
 from audio_text.domain.options import TranscriptionOptions
 from audio_text.domain.tiers import FALLBACK_TIER, RetryPolicy
 from audio_text.domain.usage import Allowance
@@ -80,6 +80,7 @@ class LimitSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     concurrent_jobs: Annotated[int, Meta(ge=0)]
     audio_seconds_per_day: Annotated[int, Meta(ge=0)]
     connections_per_key: Annotated[int, Meta(ge=0)]
+    highest_priority: Priority
     fail_open: bool
 
     def allowance(self, of_key: KeyLimits) -> Allowance:
@@ -90,6 +91,12 @@ class LimitSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             concurrent_jobs=_first(of_key.concurrent_jobs, self.concurrent_jobs),
             audio_seconds_per_day=_first(of_key.audio_seconds_per_day, self.audio_seconds_per_day),
         )
+
+    def priority(self, caller: Caller) -> Priority:
+        """Give the highest class of jobs that the caller may submit; without keys, everybody may submit any."""
+        if caller.key_id is None:
+            return Priority.high
+        return caller.limits.highest_priority or self.highest_priority
 
 
 def _first(of_key: int | None, of_all: int) -> int | None:
