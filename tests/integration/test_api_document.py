@@ -210,3 +210,10 @@ async def test_whatever_takes_a_key_tells_of_rates_beside_what_else_is_refused(d
     submit = document["paths"]["/api/v1/job/transcribe"]["post"]["responses"]["429"]
     codes = submit["content"]["application/problem+json"]["examples"].keys()
     assert codes == {"rate_limited", "concurrent_jobs_exceeded", "audio_quota_exceeded"}
+
+
+async def test_a_key_of_a_batch_leads_to_a_batch(document: Document) -> None:
+    for path, outcome in (("/api/v1/job/transcribe", "the same job"), ("/api/v1/batches", "the same batch")):
+        parameters = document["paths"][path]["post"]["parameters"]
+        (key,) = [parameter for parameter in parameters if parameter["name"] == "Idempotency-Key"]
+        assert outcome in key["description"]

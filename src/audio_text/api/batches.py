@@ -13,13 +13,13 @@ from audio_text.api.access import Access
 from audio_text.api.batch_views import BatchRequest, BatchView
 from audio_text.api.dependencies import GivenCaller, GivenServices, GivenSettings
 from audio_text.api.dto import checked_job_id
-from audio_text.api.idempotency import REPLAYED_HEADER, GivenKey, checked_key
+from audio_text.api.idempotency import REPLAYED_HEADER, GivenBatchKey, checked_key, key_of
 from audio_text.api.paging import LINK, Cursor, Limit, decoded, encoded, link
 from audio_text.api.problems import documented, documented_header
 from audio_text.api.request_log import request_id_of
 from audio_text.api.transcripts import document_of
 from audio_text.domain.formats import TranscriptFormat
-from audio_text.domain.idempotency import IdempotencyKey, digest_of
+from audio_text.domain.idempotency import digest_of
 from audio_text.errors import (
     AudioQuotaError,
     BatchNotFoundError,
@@ -75,7 +75,7 @@ async def submit_batch(
     services: GivenServices,
     settings: GivenSettings,
     caller: GivenCaller,
-    idempotency_key: GivenKey = None,
+    idempotency_key: GivenBatchKey = None,
 ) -> Response[BatchView]:
     """Have up to a thousand uploaded recordings transcribed.
 
@@ -85,8 +85,7 @@ async def submit_batch(
     """
     key = None
     if (text := checked_key(idempotency_key)) is not None:
-        seconds = settings.job.idempotency_seconds
-        key = IdempotencyKey(text=text, fingerprint=digest_of(data), seconds=seconds, owner=caller.owner)
+        key = key_of(text, digest_of(data), settings=settings, caller=caller)
     request_id = request_id_of(request.scope)
     submissions = [job.submission(caller, request_id=request_id) for job in data.jobs]
     asked = new_batch(caller=caller, size=len(submissions), description=data.description, metadata=data.metadata or {})

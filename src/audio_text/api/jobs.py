@@ -11,11 +11,11 @@ from audio_text.api.choices import RetryRequest
 from audio_text.api.client_address import client_address
 from audio_text.api.dependencies import GivenCaller, GivenServices, GivenSettings
 from audio_text.api.dto import AttemptView, EmailAnswer, EmailRequest, JobView, checked_job_id
-from audio_text.api.idempotency import REPLAYED_HEADER, GivenKey
+from audio_text.api.idempotency import REPLAYED_HEADER, GivenKey, checked_key, key_of
 from audio_text.api.job_requests import NotesRequest, TranscribeRequest
 from audio_text.api.problems import documented, documented_header
 from audio_text.api.request_log import request_id_of
-from audio_text.domain.idempotency import IdempotencyKey, digest_of
+from audio_text.domain.idempotency import digest_of
 from audio_text.errors import (
     AudioQuotaError,
     ConcurrentJobsError,
@@ -95,15 +95,10 @@ async def transcribe(
     """
     submission = data.submission(caller, request_id=request_id_of(request.scope))
     is_new = True
-    if idempotency_key is None:
+    if (text := checked_key(idempotency_key)) is None:
         job = await services.submission.submit(submission)
     else:
-        key = IdempotencyKey(
-            text=idempotency_key,
-            fingerprint=digest_of(data),
-            seconds=settings.job.idempotency_seconds,
-            owner=caller.owner,
-        )
+        key = key_of(text, digest_of(data), settings=settings, caller=caller)
         job, is_new = await services.submission.submit_once(submission, key=key)
     headers = {"Location": f"/api/v1/job/status/{job.id}"} | ({} if is_new else {REPLAYED_HEADER: "true"})
     return Response(JobView.of(job), headers=headers)

@@ -8,7 +8,7 @@ from litestar.openapi.datastructures import ResponseSpec
 from audio_text.api.access import Access
 from audio_text.api.dependencies import GivenCaller, GivenServices, GivenSettings
 from audio_text.api.dto import JobView
-from audio_text.api.idempotency import KEY_HEADER, checked_key
+from audio_text.api.idempotency import KEY_HEADER, checked_key, key_of
 from audio_text.api.openai.deltas import Deltas
 from audio_text.api.openai.fields import TranscriptionForm, TranslationForm, understood
 from audio_text.api.openai.form import Form
@@ -18,7 +18,7 @@ from audio_text.api.presence import while_connected
 from audio_text.api.request_log import request_id_of
 from audio_text.bootstrap import ApiServices
 from audio_text.domain.access import Caller
-from audio_text.domain.idempotency import IdempotencyKey, digest_of
+from audio_text.domain.idempotency import digest_of
 from audio_text.domain.job import Job, JobStatus
 from audio_text.errors import (
     AudioQuotaError,
@@ -150,12 +150,7 @@ async def _submitted(
         client = request.headers.get("authorization", "") if caller.owner is None else caller.owner
         digest = digest_of(client, *asked)
         given = checked_key(request.headers.get(KEY_HEADER))
-        key = IdempotencyKey(
-            text=given or f"openai {digest}",
-            fingerprint=digest,
-            seconds=settings.job.idempotency_seconds,
-            owner=caller.owner,
-        )
+        key = key_of(given or f"openai {digest}", digest, settings=settings, caller=caller)
         is_retry = given is not None or _is_retry(request)
         job, is_new = await services.waiting.submit(submission, key=key, is_retry=is_retry)
     finally:
