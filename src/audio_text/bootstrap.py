@@ -149,7 +149,7 @@ async def open_ingest(resources: Resources, settings: Settings) -> AsyncGenerato
 def mail_sender(settings: Settings, resources: Resources) -> MailSender:
     """What hands mails to the mail server, in workers."""
     mailer = SmtpMailer(settings.mail, password=settings.secrets.mail_password)
-    return MailSender(jobs=resources.jobs, mailer=mailer)
+    return MailSender(jobs=resources.jobs, mailer=mailer, timeout_seconds=settings.mail.timeout_seconds)
 
 
 class ApiServices(msgspec.Struct, frozen=True, kw_only=True):

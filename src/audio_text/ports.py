@@ -574,8 +574,13 @@ class DeliveryRepository(Protocol):
         """
         ...
 
-    async def claim(self, *, limit: int, per_lane: int, lease_seconds: float) -> list[Delivery]:
-        """Take deliveries that are due, the longest due first, so many of a lane at once and no paused endpoint's.
+    async def claim(
+        self, *, limit: int, per_lane: int, per_owner: int, under_way: Mapping[str, int], lease_seconds: float
+    ) -> list[Delivery]:
+        """Take deliveries that are due, so many of a lane at once and no paused endpoint's.
+
+        Owners take turns, whoever has the fewest under way first; of an owner, the longest due. `under_way` is what the
+        caller has on its way already, by owner (nobody in particular is ""): with it, no more than `per_owner`.
 
         Of those about the same subject in a lane, only the oldest that is pending. attempts + 1, claims + 1; where an
         earlier claim's lease ran out, the log says that its end is unknown. Claims at the same time never get the same
@@ -654,6 +659,11 @@ class WebhookRepository(Protocol):
 
 class Sender(Protocol):
     """Hands deliveries of one kind to whoever they are for."""
+
+    @property
+    def seconds(self) -> float:
+        """How long all of a try may take; what has not arrived by then is tried again."""
+        ...
 
     async def send(self, delivery: Delivery) -> int | None:
         """Return once the receiver has it: HTTP's status, if there is one.

@@ -1,6 +1,7 @@
 """Endpoints and deliveries: in PostgreSQL, and in the fakes that stand in for it elsewhere."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -39,8 +40,9 @@ class Outbox:
         event: dict[str, Any] = {"event_type": "job.completed", "subject": None, "data": DATA}
         await self.deliveries.enqueue_event(owner=owner, event_id=event_id, **(event | fields))
 
-    async def claim(self, *, limit: int = 100, per_lane: int = 100, lease_seconds: float = 60.0) -> list[Delivery]:
-        return await self.deliveries.claim(limit=limit, per_lane=per_lane, lease_seconds=lease_seconds)
+    async def claim(self, **bounds: Any) -> list[Delivery]:
+        free: dict[str, Any] = {"limit": 100, "per_lane": 100, "per_owner": 100, "under_way": {}, "lease_seconds": 60.0}
+        return await self.deliveries.claim(**(free | bounds))
 
     async def record(self, delivery: Delivery, result: DeliveryResult, *, rule: PauseRule = NEVER) -> Recorded | None:
         return await self.deliveries.record(delivery, result, rule=rule)
@@ -113,6 +115,29 @@ class DeliveryContract:
         assert await outbox.claim(per_lane=2) == []
         assert await outbox.record(taken[0], delivered())
         assert len(await outbox.claim(per_lane=2)) == 1
+
+    async def test_owners_take_turns_and_none_has_more_on_the_way_than_its_share(self, outbox: Outbox) -> None:
+        for owner in ("me", "me", "you", None):
+            await outbox.endpoint(owner=owner)
+        for owner in ("me", "you", None):
+            for number in range(4):
+                await outbox.enqueue(f"evt_{number}", owner=owner)
+        taken = await outbox.claim(limit=6, per_owner=3)
+        assert Counter(delivery.owner for delivery in taken) == {"me": 2, "you": 2, None: 2}
+        taken = await outbox.claim(limit=2, per_owner=3, under_way={"me": 2, "you": 1, "": 1})
+        assert Counter(delivery.owner for delivery in taken) == {"you": 1, None: 1}
+        taken = await outbox.claim(per_owner=3, under_way={"me": 2, "you": 3, "": 3})
+        assert [delivery.owner for delivery in taken] == ["me"]
+        assert await outbox.claim(per_owner=3, under_way={"me": 3, "you": 3, "": 3}) == []
+
+    async def test_owners_take_turns_with_mails_too(self, outbox: Outbox) -> None:
+        for owner in ("me", "me", "me", "me", "you", "her"):
+            await outbox.deliveries.add(make_mail(owner=owner))
+        taken = await outbox.claim(per_lane=2)
+        assert [delivery.owner for delivery in taken] == ["me", "you"]
+        taken = await outbox.claim(per_lane=3, per_owner=4, under_way={"me": 4})
+        assert [delivery.owner for delivery in taken] == ["her"]
+        assert len(await outbox.claim()) == 3
 
     async def test_what_is_about_the_same_job_goes_out_in_order(self, outbox: Outbox) -> None:
         await outbox.endpoint()

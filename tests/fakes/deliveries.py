@@ -1,5 +1,6 @@
 """Endpoints and their deliveries, in memory, with a clock that a test may turn."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -76,24 +77,34 @@ class FakeDeliveryRepository:
                     )
                 )
 
-    async def claim(self, *, limit: int, per_lane: int, lease_seconds: float) -> list[Delivery]:
+    async def claim(
+        self, *, limit: int, per_lane: int, per_owner: int, under_way: Mapping[str, int], lease_seconds: float
+    ) -> list[Delivery]:
         now = self.rows.now()
+        waiting = [delivery for delivery in self._pending() if self._may_go(delivery)]
+        lanes = Counter(other.lane for other in self._pending() if self._is_leased(other))
+        owners = Counter(under_way)
         taken: list[Delivery] = []
-        for delivery in sorted(self._pending(), key=lambda delivery: (delivery.due_at, delivery.id)):
-            under_way = sum(self._is_leased(other) for other in self._pending() if other.lane == delivery.lane)
-            if len(taken) < limit and under_way < per_lane and self._may_go(delivery):
-                taken.append(
-                    self.rows.delivery(
-                        delivery.id,
-                        attempts=delivery.attempts + 1,
-                        claims=delivery.claims + 1,
-                        lease_expires_at=now + timedelta(seconds=lease_seconds),
-                        log=_logged(delivery, DeliveryAttempt(at=delivery.lease_expires_at, error=LOST))
-                        if delivery.lease_expires_at
-                        else delivery.log,
-                    )
+        while len(taken) < limit:
+            waiting = [one for one in waiting if lanes[one.lane] < per_lane and owners[one.owner or ""] < per_owner]
+            if not waiting:
+                break
+            delivery = min(waiting, key=lambda one: (owners[one.owner or ""], one.due_at, one.id))
+            waiting.remove(delivery)
+            lanes[delivery.lane] += 1
+            owners[delivery.owner or ""] += 1
+            taken.append(
+                self.rows.delivery(
+                    delivery.id,
+                    attempts=delivery.attempts + 1,
+                    claims=delivery.claims + 1,
+                    lease_expires_at=now + timedelta(seconds=lease_seconds),
+                    log=_logged(delivery, DeliveryAttempt(at=delivery.lease_expires_at, error=LOST))
+                    if delivery.lease_expires_at
+                    else delivery.log,
                 )
-        return taken
+            )
+        return sorted(taken, key=lambda delivery: (delivery.due_at, delivery.id))
 
     async def record(self, delivery: Delivery, result: DeliveryResult, *, rule: PauseRule) -> Recorded | None:
         now, stored = self.rows.now(), self.rows.deliveries.get(delivery.id)

@@ -205,7 +205,7 @@ async def test_the_end_of_a_batch_is_stored_for_its_owners_webhooks_once(api: Ap
     [finished] = await resources.batches.end_finished()
     assert await resources.batches.end_finished() == []
 
-    [delivery] = await resources.deliveries.claim(limit=10, per_lane=10, lease_seconds=60)
+    [delivery] = await resources.deliveries.claim(limit=10, per_lane=10, per_owner=10, under_way={}, lease_seconds=60)
     payload = msgspec.json.decode(delivery.payload)
     assert (payload["type"], delivery.subject) == ("batch.completed", batch["id"])
     assert payload["data"]["counts"] == {"completed": 1, "failed": 0, "cancelled": 1}

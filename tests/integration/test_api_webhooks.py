@@ -104,7 +104,7 @@ async def test_a_paused_webhook_says_why_and_has_a_way_back(api: Api) -> None:
     path = f"{PATH}/{webhook['id']}"
     await api.client.post(f"{path}/test")
     deliveries = api.services.webhooks._deliveries
-    [taken] = await deliveries.claim(limit=1, per_lane=1, lease_seconds=60)
+    [taken] = await deliveries.claim(limit=1, per_lane=1, per_owner=1, under_way={}, lease_seconds=60)
     attempt = DeliveryAttempt(at=datetime.now(UTC), status_code=500, error="It answered 500.")
     result = DeliveryResult(status=DeliveryStatus.pending, attempt=attempt, delay_seconds=3_600)
     await deliveries.record(taken, result, rule=PauseRule(failures=1, seconds=0))

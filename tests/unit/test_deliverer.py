@@ -15,7 +15,7 @@ from audio_text.errors import DatabaseUnavailableError, DeliveryFailedError, Mai
 from audio_text.ports import DeliveryResult, PauseRule, Recorded
 from audio_text.services import deliverer
 from audio_text.services.deliverer import Deliverer
-from factories import make_endpoint, make_settings
+from factories import make_endpoint, make_mail, make_settings
 from fakes.deliveries import FakeDeliveryRepository, FakeWebhookRepository, Rows
 
 Answer = Callable[[Delivery], Awaitable[int | None]]
@@ -25,7 +25,8 @@ HOUR = timedelta(hours=1)
 class Receivers:
     """The sender: what each endpoint answers, 204 unless a test says otherwise, and what came where."""
 
-    def __init__(self) -> None:
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
         self.answers: dict[str | None, Answer] = {}
         self.arrived: list[Delivery] = []
 
@@ -40,13 +41,14 @@ class World:
         self.rows = Rows()
         self.webhooks = FakeWebhookRepository(self.rows)
         self.deliveries = FakeDeliveryRepository(self.rows)
-        self.receivers = Receivers()
         overrides = {f"webhooks.{key}": value for key, value in settings.items()}
         self.settings = make_settings(overrides).webhooks
+        self.receivers = Receivers(self.settings.timeout_seconds)
+        self.mails = Receivers(60.0)
         self.deliverer = self.another()
 
     def another(self, deliveries: FakeDeliveryRepository | None = None) -> Deliverer:
-        senders = {DeliveryKind.webhook: self.receivers}
+        senders = {DeliveryKind.webhook: self.receivers, DeliveryKind.mail: self.mails}
         return Deliverer(deliveries or self.deliveries, senders=senders, settings=self.settings)
 
     async def endpoint(self, owner: str = "me") -> str:
@@ -142,6 +144,36 @@ async def test_a_receiver_that_hangs_keeps_nobody_else_waiting() -> None:
             while world.statuses()["delivered"] < 9:
                 await asyncio.sleep(0.01)
         assert Counter(delivery.endpoint_id == slow for delivery in world.receivers.arrived) == {True: 2, False: 9}
+
+
+async def test_one_owner_with_several_receivers_that_hang_delays_nobody_else() -> None:
+    world = World(timeout_seconds=5.0, concurrency=8, concurrency_per_endpoint=2)
+    for _ in range(5):
+        world.receivers.answers[await world.endpoint()] = hanging
+    await world.endpoint("you")
+    await world.events(*(f"evt_{number}" for number in range(3)))
+    await world.events(*(f"yours_{number}" for number in range(9)), owner="you")
+    async with world.deliverer.running():
+        async with asyncio.timeout(4):
+            while world.statuses()["delivered"] < 9:
+                await asyncio.sleep(0.01)
+        assert Counter(delivery.owner for delivery in world.receivers.arrived) == {"me": 4, "you": 9}
+
+
+async def test_a_mail_may_take_longer_than_a_webhook_and_its_lease_lasts_as_long() -> None:
+    world = World(timeout_seconds=0.05)
+
+    async def slow(delivery: Delivery) -> int | None:
+        await asyncio.sleep(0.2)
+        stored = await world.deliveries.get(delivery.id)
+        assert stored.lease_expires_at is not None
+        assert stored.lease_expires_at - world.rows.now() > timedelta(seconds=world.mails.seconds)
+        return 250
+
+    world.mails.answers[None] = slow
+    await world.deliveries.add(make_mail())
+    await world.deliverer.deliver_due()
+    assert world.statuses() == {"delivered": 1}
 
 
 async def test_a_receiver_that_hangs_has_not_taken_it() -> None:

@@ -281,7 +281,7 @@ def order_of(job: Job, *formats: str) -> Delivery:
 
 async def sent(jobs: FakeJobRepository, delivery: Delivery) -> Mail:
     post = Post()
-    assert await MailSender(jobs=jobs, mailer=post).send(delivery) == 250
+    assert await MailSender(jobs=jobs, mailer=post, timeout_seconds=15).send(delivery) == 250
     (mail,) = post.mails
     return mail
 
@@ -325,7 +325,7 @@ async def test_a_job_without_times_is_attached_as_text_alone(jobs: FakeJobReposi
 async def test_a_job_that_is_gone_or_begun_anew_is_not_mailed_any_more(jobs: FakeJobRepository) -> None:
     job = completed()
     with pytest.raises(JobNotFoundError):
-        await MailSender(jobs=jobs, mailer=Post()).send(order_of(job))
+        await MailSender(jobs=jobs, mailer=Post(), timeout_seconds=15).send(order_of(job))
     jobs.jobs[job.id] = msgspec.structs.replace(job, status=JobStatus.processing)
     with pytest.raises(InvalidRequestError):
-        await MailSender(jobs=jobs, mailer=Post()).send(order_of(job))
+        await MailSender(jobs=jobs, mailer=Post(), timeout_seconds=15).send(order_of(job))

@@ -32,8 +32,10 @@ def _logged(entry: str) -> str:
 LOST = "'at', lease_expires_at, 'error', 'Its worker process ended, and whether it arrived is unknown.'"
 
 # From lane to lane by one look into the index each, however much waits in one; in each lane the oldest that may go out.
-# A lane without an endpoint is mail's. Counting before locking lets two at once take a few more of a lane, and what one
-# has locked and leaves behind, the other passes over this time.
+# A lane without an endpoint is mail's, and shared: of each of its owners the oldest. Then owners take turns, as in
+# `job_turn`: an owner's first goes out as if it had only what this process is sending for it, its second as if the
+# first was being sent, too. Counting before locking lets two at once take a few more of a lane, and what one has locked
+# and leaves behind, the other passes over this time.
 CLAIM = f"""
 WITH RECURSIVE lane AS (
     (SELECT lane AS name FROM delivery WHERE status = 'pending' ORDER BY lane LIMIT 1)
@@ -41,23 +43,36 @@ WITH RECURSIVE lane AS (
     SELECT (SELECT lane FROM delivery WHERE status = 'pending' AND lane > lane.name ORDER BY lane LIMIT 1)
     FROM lane WHERE lane.name IS NOT NULL
 ), open AS (
-    SELECT name, {{}} - (
+    SELECT name, endpoint.owner, endpoint.id IS NULL AS is_shared, {{}} - (
         SELECT count(*) FROM delivery WHERE lane = name AND status = 'pending' AND lease_expires_at > now()
     ) AS free
     FROM lane LEFT JOIN webhook_endpoint AS endpoint ON endpoint.id = name
     WHERE name IS NOT NULL AND endpoint.state IS DISTINCT FROM '{EndpointState.paused.value}'
-), next AS (
-    SELECT due.id FROM open CROSS JOIN LATERAL (
+), owned AS (
+    SELECT name, owner, free FROM open WHERE NOT is_shared
+    UNION ALL
+    SELECT DISTINCT name, delivery.owner, free FROM open JOIN delivery ON delivery.lane = name
+    WHERE is_shared AND delivery.status = 'pending' AND delivery.due_at <= now()
+), share AS (
+    SELECT *, COALESCE(({{}}::jsonb ->> COALESCE(owner, ''))::integer, 0) AS busy FROM owned
+), dealt AS (
+    SELECT due.id, due.due_at, share.name, share.free,
+        share.busy + row_number() OVER (PARTITION BY share.owner ORDER BY due.due_at, due.id) AS turn
+    FROM share CROSS JOIN LATERAL (
         SELECT id, due_at FROM delivery
-        WHERE lane = open.name AND status = 'pending' AND due_at <= now() AND COALESCE(lease_expires_at <= now(), true)
+        WHERE lane = share.name AND owner IS NOT DISTINCT FROM share.owner
+          AND status = 'pending' AND due_at <= now() AND COALESCE(lease_expires_at <= now(), true)
           AND NOT EXISTS (
             SELECT FROM delivery AS earlier
             WHERE earlier.lane = delivery.lane AND earlier.subject = delivery.subject
               AND earlier.status = 'pending' AND earlier.created_at < delivery.created_at
           )
-        ORDER BY due_at, id LIMIT GREATEST(LEAST(open.free, {{}}), 0) FOR UPDATE SKIP LOCKED
+        ORDER BY due_at, id LIMIT GREATEST(LEAST(share.free, {{}}, {{}} - share.busy), 0) FOR UPDATE SKIP LOCKED
     ) AS due
-    ORDER BY due.due_at, due.id LIMIT {{}}
+), fair AS (
+    SELECT *, row_number() OVER (PARTITION BY name ORDER BY turn, due_at, id) AS place FROM dealt WHERE turn <= {{}}
+), next AS (
+    SELECT id FROM fair WHERE place <= free ORDER BY turn, due_at, id LIMIT {{}}
 )
 UPDATE delivery SET attempts = attempts + 1, claims = claims + 1,
     lease_expires_at = now() + make_interval(secs => {{}}),
@@ -130,9 +145,12 @@ class PiccoloDeliveryRepository(Statements):
         """Store a delivery for each endpoint that asked for it."""
         await self._run(ENQUEUE_EVENT, owner, event_type, event_id, subject, json_text(data), repeatable=True)
 
-    async def claim(self, *, limit: int, per_lane: int, lease_seconds: float) -> list[Delivery]:
+    async def claim(
+        self, *, limit: int, per_lane: int, per_owner: int, under_way: Mapping[str, int], lease_seconds: float
+    ) -> list[Delivery]:
         """Take deliveries that are due."""
-        rows = await self._run(CLAIM, per_lane, limit, limit, lease_seconds)
+        bounds = (per_lane, json_text(under_way), limit, per_owner, per_owner, limit)
+        rows = await self._run(CLAIM, *bounds, lease_seconds)
         return sorted((delivery_of(row) for row in rows), key=lambda delivery: (delivery.due_at, delivery.id))
 
     async def record(self, delivery: Delivery, result: DeliveryResult, *, rule: PauseRule) -> Recorded | None:

@@ -36,6 +36,7 @@ class WebhookSender:
         self._webhooks = webhooks
         self._http = http
         self._signing_key = signing_key
+        self.seconds = timeout_seconds
         self._limits = RemoteLimits(seconds=timeout_seconds, max_bytes=MOST_ANSWER_BYTES)
 
     async def send(self, delivery: Delivery) -> int | None:

@@ -5,6 +5,7 @@ It runs in the event loop of every worker process, and never on a thread that tr
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -38,6 +39,10 @@ RECORD_SECONDS = 30.0
 RECORD_AGAIN_SECONDS = 0.5
 """How often that is tried."""
 
+OWNERS_SHARE = 0.5
+"""Of what a process sends at once, one owner has no more: receivers that hang may all be one owner's, and whoever comes
+then must find room. Endpoints are bounded for themselves, but an owner has several."""
+
 LONGEST_ERROR = 300
 """Characters of a sentence in the log of a delivery."""
 
@@ -51,7 +56,8 @@ class Deliverer:
         self._settings = settings
         self._rule = PauseRule(failures=settings.pause_after_failures, seconds=settings.pause_after_seconds)
         self._woken = asyncio.Event()
-        self._sending: set[asyncio.Task[None]] = set()
+        self._lease_seconds = max(sender.seconds for sender in senders.values()) + RECORD_SECONDS
+        self._sending: dict[asyncio.Task[None], str] = {}  # by whose they are
         self._is_stopping = False
 
     def wake(self) -> None:
@@ -84,11 +90,11 @@ class Deliverer:
     def _send_in(self, group: asyncio.TaskGroup, taken: Sequence[Delivery]) -> None:
         for delivery in taken:
             task = group.create_task(self._deliver(delivery))
-            self._sending.add(task)
+            self._sending[task] = delivery.owner or ""
             task.add_done_callback(self._make_room)
 
     def _make_room(self, task: asyncio.Task[None]) -> None:
-        self._sending.discard(task)
+        self._sending.pop(task, None)
         self._woken.set()  # for the next of its lane
 
     async def _look_forever(self, group: asyncio.TaskGroup) -> None:
@@ -135,7 +141,9 @@ class Deliverer:
         return await self._deliveries.claim(
             limit=free,
             per_lane=self._settings.concurrency_per_endpoint,
-            lease_seconds=self._settings.timeout_seconds + RECORD_SECONDS,
+            per_owner=max(1, int(self._settings.concurrency * OWNERS_SHARE)),
+            under_way=Counter(self._sending.values()),
+            lease_seconds=self._lease_seconds,
         )
 
     async def _deliver(self, delivery: Delivery) -> None:
@@ -149,10 +157,11 @@ class Deliverer:
         status_code: int | None = None
         error: AudioTextError | None = None
         try:
-            async with asyncio.timeout(self._settings.timeout_seconds):
-                status_code = await self._senders[delivery.kind].send(delivery)
+            sender = self._senders[delivery.kind]
+            async with asyncio.timeout(sender.seconds):
+                status_code = await sender.send(delivery)
         except TimeoutError:
-            error = DeliveryFailedError(f"No answer within {self._settings.timeout_seconds:g} seconds.")
+            error = DeliveryFailedError(f"No answer within {self._senders[delivery.kind].seconds:g} seconds.")
         except AudioTextError as refusal:
             error = refusal
         except Exception as defect:  # one delivery that trips over a defect must not end this process's jobs

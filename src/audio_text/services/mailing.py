@@ -21,6 +21,9 @@ from audio_text.services.limiting import who
 from audio_text.services.transcripts import StoredTranscript, TranscriptService
 from audio_text.settings import MailSettings
 
+SLOW_ANSWERS = 4
+"""A mail takes about ten answers of the server. So many may take as long as one may, and the rest no time."""
+
 LANE = "mail"
 EVENT_TYPE = "transcript.mail"
 
@@ -104,7 +107,8 @@ class MailingService:
 class MailSender:
     """The `Sender` of mails: writes each when it is sent, from what the job says then."""
 
-    def __init__(self, *, jobs: JobRepository, mailer: Mailer) -> None:
+    def __init__(self, *, jobs: JobRepository, mailer: Mailer, timeout_seconds: float) -> None:
+        self.seconds = SLOW_ANSWERS * timeout_seconds
         self._transcripts = TranscriptService(jobs=jobs)
         self._mailer = mailer
 
