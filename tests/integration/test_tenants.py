@@ -170,6 +170,21 @@ async def test_a_key_of_the_owner_without_the_scope_is_told_which_it_lacks(servi
         assert SECRET not in told.body + told.headers
 
 
+async def test_a_key_that_only_brings_work_is_never_told_what_was_said(service: Tenants) -> None:
+    has = await service.ada_has()
+    asked = {
+        "PATCH": (f"{JOBS}/{has.done}", {"metadata": {"seen": "yes"}, "description": None}),
+        "POST": (f"{JOBS}/{has.done}/email", {"email": "bob@example.org"}),
+    }
+    async with service.client("ada submit") as client:
+        noted, mailed = [await client.request(method, path, json=body) for method, (path, body) in asked.items()]
+    assert (noted.status_code, noted.json()["status"], noted.json()["result_text"]) == (200, "completed", None)
+    assert (mailed.status_code, mailed.json()["code"]) == (403, "missing_scope_read")
+    async with service.client("ada") as client:
+        method, (path, body) = "PATCH", asked["PATCH"]
+        assert (await client.request(method, path, json=body)).json()["result_text"] == SECRET
+
+
 @every_route
 @pytest.mark.parametrize("who", [None, "unknown"])
 async def test_without_a_key_that_is_known_nothing_is_told(service: Tenants, route: Route, who: str | None) -> None:

@@ -5,6 +5,9 @@ from enum import StrEnum
 OPTION = "access"
 """What it is called among a handler's options."""
 
+ALSO_OPTION = "also_access"
+"""A second decision that has to hold as well, where a route does two things."""
+
 TICKET_OPTION = "ticket"
 """Whether a ticket is taken as well; sockets always take one."""
 

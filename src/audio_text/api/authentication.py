@@ -15,7 +15,7 @@ from litestar.handlers import BaseRouteHandler
 from litestar.types import ASGIApp, Receive, Send
 from litestar.types import Scope as AsgiScope
 
-from audio_text.api.access import OPTION, TICKET_OPTION, Access
+from audio_text.api.access import ALSO_OPTION, OPTION, TICKET_OPTION, Access
 from audio_text.api.dto import checked_job_id
 from audio_text.api.messages import ErrorMessage
 from audio_text.bootstrap import ApiServices
@@ -80,8 +80,9 @@ async def authorized(connection: Connection, handler: BaseRouteHandler) -> None:
     if access is None or caller is None:
         return
     with _refusals_noted(connection):
-        if Scope(access.value) not in caller.scopes:
-            raise MISSING[access]
+        for needed in (access, Access(handler.opt.get(ALSO_OPTION, access))):
+            if Scope(needed.value) not in caller.scopes:
+                raise MISSING[needed]
         if access is not Access.admin and not caller.sees_all and "job_id" in connection.path_params:
             job_id = checked_job_id(connection.path_params["job_id"])
             await _services(connection).ownership.require_job(job_id, caller)

@@ -6,7 +6,7 @@ from typing import cast
 from litestar import Response, Router, delete, get, post
 
 from audio_text.api.access import Access
-from audio_text.api.dependencies import GivenServices, GivenSettings
+from audio_text.api.dependencies import GivenCaller, GivenServices, GivenSettings
 from audio_text.api.dto import DeadLetterView, JobView, checked_job_id
 from audio_text.api.jobs import JobId
 from audio_text.api.paging import LINK, Cursor, Limit, decoded, encoded, link
@@ -36,7 +36,7 @@ ALWAYS = (InvalidRequestError, DatabaseUnavailableError)
     responses=documented(*ALWAYS),
 )
 async def read_dead_letters(
-    *, services: GivenServices, settings: GivenSettings, limit: Limit = None, cursor: Cursor = None
+    *, services: GivenServices, caller: GivenCaller, settings: GivenSettings, limit: Limit = None, cursor: Cursor = None
 ) -> Response[list[JobView]]:
     """List jobs whose attempts were used up, whoever submitted them, a page at a time."""
     size = min(limit or settings.job.list_limit, settings.job.list_limit)
@@ -44,7 +44,7 @@ async def read_dead_letters(
     jobs, headers = found[:size], dict[str, str]()
     if len(found) > size:
         headers = link(PATH, [("limit", size)], cursor=encoded(_place(jobs[-1]), of=PATH))
-    return Response([JobView.of(job) for job in jobs], headers=headers)
+    return Response([JobView.of(job, caller=caller) for job in jobs], headers=headers)
 
 
 @get(
@@ -54,10 +54,10 @@ async def read_dead_letters(
     response_description="The job, and how each attempt at it ended.",
     responses=documented(*ALWAYS, JobNotFoundError, JobStateError),
 )
-async def read_dead_letter(job_id: JobId, services: GivenServices) -> DeadLetterView:
+async def read_dead_letter(job_id: JobId, services: GivenServices, caller: GivenCaller) -> DeadLetterView:
     """Tell why each attempt at a job failed, and on which worker."""
     job, attempts = await services.dead_letters.show(checked_job_id(job_id))
-    return DeadLetterView.of(job, attempts)
+    return DeadLetterView.of(job, attempts, caller=caller)
 
 
 @post(
@@ -68,9 +68,9 @@ async def read_dead_letter(job_id: JobId, services: GivenServices) -> DeadLetter
     response_description="The job, pending.",
     responses=documented(*ALWAYS, JobNotFoundError, UploadMissingError, JobStateError, StoreUnavailableError),
 )
-async def requeue_dead_letter(job_id: JobId, services: GivenServices) -> JobView:
+async def requeue_dead_letter(job_id: JobId, services: GivenServices, caller: GivenCaller) -> JobView:
     """Have it done again with all its attempts, behind what was decoded already."""
-    return JobView.of(await services.dead_letters.requeue(checked_job_id(job_id)))
+    return JobView.of(await services.dead_letters.requeue(checked_job_id(job_id)), caller=caller)
 
 
 @delete(

@@ -30,7 +30,7 @@ from audio_text.api import (
     usage_views,
     webhook_views,
 )
-from audio_text.api.access import OPTION, TICKET_OPTION, Access
+from audio_text.api.access import ALSO_OPTION, OPTION, TICKET_OPTION, Access
 from audio_text.api.authentication import MISSING
 from audio_text.api.dependencies import PROVIDERS
 from audio_text.api.openai import description, refusals
@@ -216,9 +216,10 @@ def _tell_access(app: Litestar, paths: dict[str, dict[str, dict[str, Any]]]) -> 
                 if access not in MISSING:
                     operation["security"] = []
                     continue
-                operation["security"] = [{SECURITY: [access.value]}]
+                also = Access(handler.opt.get(ALSO_OPTION, access))
+                operation["security"] = [{SECURITY: list(dict.fromkeys((access.value, also.value)))}]
                 # A key is looked up and its requests are counted, whatever the route itself needs.
-                kinds = [UnauthorizedError, MISSING[access], RateLimitedError, DatabaseUnavailableError]
+                kinds = [UnauthorizedError, MISSING[access], MISSING[also], RateLimitedError, DatabaseUnavailableError]
                 kinds += [TooManyConnectionsError] if handler.opt.get(TICKET_OPTION) else []
                 for kind in kinds:
                     problems.add_refusals(operation["responses"], refusals_of(kind))

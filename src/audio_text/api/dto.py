@@ -7,6 +7,7 @@ from typing import Annotated, Any, Self
 import msgspec
 from msgspec import Meta
 
+from audio_text.domain.access import Caller, Scope
 from audio_text.domain.backlog import QueuePlace
 from audio_text.domain.job import AttemptEnd, AttemptRecord, Job, JobStatus, Priority
 from audio_text.domain.mail import MailFormat
@@ -104,7 +105,12 @@ class JobView(msgspec.Struct, frozen=True, kw_only=True):
     status: Annotated[JobStatus, Meta(description="Where it stands; the last three are final.", examples=["completed"])]
     creation_date: Annotated[datetime, Meta(description="When it was submitted.", examples=["2030-01-01T12:00:00Z"])]
     update_date: Annotated[datetime, Meta(description="When it last changed.", examples=["2030-01-01T12:00:09Z"])]
-    result_text: Annotated[str | None, Meta(description="The transcript.", examples=["Good morning, everyone."])]
+    result_text: Annotated[
+        str | None,
+        Meta(
+            description="The transcript; null for a key without the scope `read`.", examples=["Good morning, everyone."]
+        ),
+    ]
     processing_time_seconds: Annotated[float | None, Meta(description="Wall time of the work.", examples=[8.4])]
     error_message: Annotated[
         str | None, Meta(description="Why it failed, for a person.", examples=["The file has no sound track."])
@@ -189,9 +195,14 @@ class JobView(msgspec.Struct, frozen=True, kw_only=True):
     ]
 
     @classmethod
-    def of(cls, job: Job, place: QueuePlace | None = None) -> "JobView":
-        """Show a job as clients see it, and its place in the queue where that is known."""
+    def of(cls, job: Job, place: QueuePlace | None = None, *, caller: Caller) -> "JobView":
+        """Show a job as the caller may see it, and its place in the queue where that is known.
+
+        The transcript is for those who may read: routes that take other scopes answer with jobs, too.
+        """
         same = {name: getattr(job, name) for name in _SHOWN_AS_THEY_ARE}
+        if Scope.read not in caller.scopes:
+            same["result_text"] = None
         position, eta_seconds = (place.position, place.eta_seconds) if place else (None, None)
         return cls(
             **same,
@@ -238,9 +249,9 @@ class DeadLetterView(msgspec.Struct, frozen=True, kw_only=True):
     attempts: Annotated[list[WorkerAttemptView], Meta(description="Attempts, oldest first.")]
 
     @classmethod
-    def of(cls, job: Job, attempts: list[AttemptRecord]) -> "DeadLetterView":
+    def of(cls, job: Job, attempts: list[AttemptRecord], *, caller: Caller) -> "DeadLetterView":
         """Show a dead letter as an operator sees it."""
-        return cls(job=JobView.of(job), attempts=[WorkerAttemptView.of(record) for record in attempts])
+        return cls(job=JobView.of(job, caller=caller), attempts=[WorkerAttemptView.of(record) for record in attempts])
 
 
 class EmailRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

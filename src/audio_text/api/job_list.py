@@ -157,7 +157,7 @@ async def read_jobs(  # noqa: PLR0913 -- one for each parameter of the query
         pairs = [*_pairs(query), ("limit", size)]
         headers = link(PATH, pairs, cursor=encoded(query.place_of(jobs[-1]), of=query))
     places = await services.backlog.places(jobs)
-    return Response([JobView.of(job, places.get(job.id)) for job in jobs], headers=headers)
+    return Response([JobView.of(job, places.get(job.id), caller=caller) for job in jobs], headers=headers)
 
 
 def _pairs(query: JobQuery) -> list[tuple[str, object]]:

@@ -6,7 +6,7 @@ from litestar import Request, Response, delete, get, patch, post
 from litestar.openapi.spec import Example
 from litestar.params import JSONBody, PathParameter
 
-from audio_text.api.access import Access
+from audio_text.api.access import ALSO_OPTION, Access
 from audio_text.api.choices import RetryRequest
 from audio_text.api.client_address import client_address
 from audio_text.api.dependencies import GivenCaller, GivenServices, GivenSettings
@@ -101,7 +101,7 @@ async def transcribe(
         key = key_of(text, digest_of(data), settings=settings, caller=caller)
         job, is_new = await services.submission.submit_once(submission, key=key)
     headers = {"Location": f"/api/v1/job/status/{job.id}"} | ({} if is_new else {REPLAYED_HEADER: "true"})
-    return Response(JobView.of(job), headers=headers)
+    return Response(JobView.of(job, caller=caller), headers=headers)
 
 
 @get(
@@ -112,15 +112,15 @@ async def transcribe(
     responses=documented(InvalidRequestError, JobNotFoundError, DatabaseUnavailableError),
     tags=["jobs"],
 )
-async def read_job(job_id: JobId, services: GivenServices) -> JobView:
+async def read_job(job_id: JobId, services: GivenServices, caller: GivenCaller) -> JobView:
     """Read one job: while it waits, with its place in the queue; once it is completed, with its text."""
     job = await services.lifecycle.get(checked_job_id(job_id))
-    return JobView.of(job, await services.backlog.place(job))
+    return JobView.of(job, await services.backlog.place(job), caller=caller)
 
 
 @post(
     "/job/{job_id:str}/email",
-    opt={"access": Access.submit},
+    opt={"access": Access.submit, ALSO_OPTION: Access.read},
     status_code=200,
     summary="Mail a transcript",
     response_description="It is stored, and sent until the mail server takes it or refuses it for good.",
@@ -162,9 +162,9 @@ async def mail_transcript(
     responses=documented(InvalidRequestError, JobNotFoundError, JobStateError, DatabaseUnavailableError),
     tags=["jobs"],
 )
-async def cancel_job(job_id: JobId, services: GivenServices) -> JobView:
+async def cancel_job(job_id: JobId, services: GivenServices, caller: GivenCaller) -> JobView:
     """End a job that waits or runs; what was transcribed so far is kept. Safe to repeat."""
-    return JobView.of(await services.lifecycle.cancel(checked_job_id(job_id)))
+    return JobView.of(await services.lifecycle.cancel(checked_job_id(job_id)), caller=caller)
 
 
 @post(
@@ -184,7 +184,9 @@ async def cancel_job(job_id: JobId, services: GivenServices) -> JobView:
     ),
     tags=["jobs"],
 )
-async def retry_job(job_id: JobId, services: GivenServices, data: JSONBody[RetryRequest | None] = None) -> JobView:
+async def retry_job(
+    *, job_id: JobId, services: GivenServices, caller: GivenCaller, data: JSONBody[RetryRequest | None] = None
+) -> JobView:
     """Have a failed or cancelled job done again, with another model or other options if the body names them.
 
     It goes on where it was, unless model or options change. Safe to repeat: a job that waits or runs stays as it is.
@@ -192,7 +194,7 @@ async def retry_job(job_id: JobId, services: GivenServices, data: JSONBody[Retry
     chosen = data or RetryRequest()
     model = chosen.model or chosen.mode
     job = await services.lifecycle.retry(checked_job_id(job_id), model=model, options=chosen.options)
-    return JobView.of(job)
+    return JobView.of(job, caller=caller)
 
 
 @patch(
@@ -203,9 +205,11 @@ async def retry_job(job_id: JobId, services: GivenServices, data: JSONBody[Retry
     responses=documented(InvalidRequestError, JobNotFoundError, DatabaseUnavailableError),
     tags=["jobs"],
 )
-async def annotate_job(job_id: JobId, data: JSONBody[NotesRequest], services: GivenServices) -> JobView:
+async def annotate_job(
+    *, job_id: JobId, data: JSONBody[NotesRequest], services: GivenServices, caller: GivenCaller
+) -> JobView:
     """Set or remove description and metadata of a job in any state, by a JSON merge patch (RFC 7396)."""
-    return JobView.of(await services.lifecycle.annotate(checked_job_id(job_id), notes=data.notes))
+    return JobView.of(await services.lifecycle.annotate(checked_job_id(job_id), notes=data.notes), caller=caller)
 
 
 @delete(

@@ -20,7 +20,7 @@ _KeyId = Annotated[
     str | None,
     QueryParameter(
         max_length=100,
-        description="For keys with the scope `admin`: another key's id.",
+        description="For keys with the scopes `read` and `admin`: another key's id.",
         examples=[Example(value="6d8b1f6e-5a0e-4c43-9c0b-2f1d7f1f8a11")],
     ),
 ]

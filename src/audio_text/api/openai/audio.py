@@ -118,7 +118,7 @@ async def _answer(
     request: Request[Any, Any, Any], services: ApiServices, settings: Settings, *, caller: Caller, kind: type[F]
 ) -> Response[Any]:
     form, ignored, job = await _submitted(request, services, settings, caller=caller, kind=kind)
-    response = await _waited(request, services, settings, form=form, job=job)
+    response = await _waited(request, services, settings, form=form, job=job, caller=caller)
     response.headers[JOB_HEADER] = job.id
     if ignored:
         response.headers[IGNORED_HEADER] = ", ".join(ignored).encode("ascii", "replace").decode()[:_LONGEST_IGNORED]
@@ -166,10 +166,11 @@ async def _waited(
     *,
     form: TranslationForm,
     job: Job,
+    caller: Caller,
 ) -> Response[Any]:
     if _is_async(request):
         headers = {"Location": f"/api/v1/job/status/{job.id}", "Preference-Applied": "respond-async"}
-        return Response(JobView.of(job), status_code=202, headers=headers)
+        return Response(JobView.of(job, caller=caller), status_code=202, headers=headers)
     if form.is_streamed:
         return Deltas(request, job, services.waiting, send_timeout_seconds=settings.events.send_timeout_seconds)
     ended, segments = await while_connected(request.receive, services.waiting.outcome(job.id))
