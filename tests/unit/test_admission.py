@@ -1,9 +1,12 @@
 """Letting jobs in: while a tier has room, and a key has not used what it may."""
 
+import asyncio
+
 import pytest
 from structlog.testing import capture_logs
 
-from audio_text.domain.access import Caller, KeyLimits
+from audio_text.domain.access import ANYBODY, Caller, KeyLimits
+from audio_text.domain.idempotency import IdempotencyKey
 from audio_text.domain.job import Job
 from audio_text.errors import AudioQuotaError, ConcurrentJobsError, DatabaseUnavailableError, TierFullError
 from audio_text.services import admission
@@ -19,14 +22,13 @@ def service(jobs: FakeJobRepository, **settings: object) -> AdmissionService:
     return AdmissionService(jobs, settings=make_settings({k.replace("__", "."): v for k, v in settings.items()}))
 
 
-async def accepted(admit: AdmissionService, jobs: FakeJobRepository, count: int) -> int:
+async def accepted(admit: AdmissionService, count: int) -> int:
     accepted = 0
     for _ in range(count):
         try:
-            await admit.take_place(TIER)
+            await admit.add(make_job(tier=TIER), caller=ANYBODY)
         except TierFullError:
             continue
-        await jobs.add(make_job(tier=TIER))
         accepted += 1
     return accepted
 
@@ -35,18 +37,34 @@ async def test_a_tier_takes_as_many_jobs_as_may_wait_and_another_does_not_mind()
     jobs = FakeJobRepository()
     admit = service(jobs, tiers__audio_small__max_pending_jobs=3)
     with capture_logs() as logs:
-        assert await accepted(admit, jobs, 9) == 3
-    await admit.take_place("audio_large")
+        assert await accepted(admit, 9) == 3
+    await admit.check_room("audio_large")
     assert [line["event"] for line in logs] == []
+
+
+async def test_what_is_refused_or_was_stored_before_takes_no_place() -> None:
+    admit = service(FakeJobRepository(), tiers__audio_small__max_pending_jobs=2)
+    for _ in range(5):
+        await admit.check_room(TIER)
+        with pytest.raises(AudioQuotaError):
+            await admit.add(job(2.0), caller=key(audio_seconds_per_day=1))
+    once = IdempotencyKey(text="k", fingerprint="f", seconds=60)
+    assert [await admit.add(make_job(), caller=ANYBODY, key=once) for _ in range(5)] == [True, *[False] * 4]
+    assert await accepted(admit, 5) == 1
+
+
+async def test_jobs_that_are_stored_at_the_same_moment_fit_as_well() -> None:
+    admit = service(FakeJobRepository(), tiers__audio_small__max_pending_jobs=3)
+    assert sum(await asyncio.gather(*(accepted(admit, 1) for _ in range(9)))) == 3
 
 
 async def test_there_is_room_again_when_a_worker_took_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(admission, "LOOK_SECONDS", 0.0)
     jobs = FakeJobRepository()
     admit = service(jobs, tiers__audio_small__max_pending_jobs=3)
-    assert await accepted(admit, jobs, 5) == 3
+    assert await accepted(admit, 5) == 3
     await jobs.claim(TIER, owner="w", lease_seconds=60)
-    assert await accepted(admit, jobs, 5) == 1
+    assert await accepted(admit, 5) == 1
 
 
 async def test_who_is_refused_is_told_when_some_of_those_ahead_will_have_begun(
@@ -57,7 +75,7 @@ async def test_who_is_refused_is_told_when_some_of_those_ahead_will_have_begun(
     admit = service(jobs, tiers__audio_small__max_pending_jobs=1)
     await jobs.add(make_job(duration=100.0))
     with pytest.raises(TierFullError) as unknown:
-        await admit.take_place(TIER)
+        await admit.check_room(TIER)
     assert unknown.value.retry_after_seconds == admission.UNKNOWN_SECONDS
     await jobs.add(make_job(duration=100.0))
     done = await jobs.claim(TIER, owner="w", lease_seconds=60)
@@ -66,7 +84,7 @@ async def test_who_is_refused_is_told_when_some_of_those_ahead_will_have_begun(
     await jobs.add(make_job(duration=100.0))
     await jobs.claim(TIER, owner="w", lease_seconds=60)
     with capture_logs() as logs, pytest.raises(TierFullError) as known:
-        await admit.take_place(TIER)
+        await admit.check_room(TIER)
     assert known.value.retry_after_seconds == pytest.approx(100.0, rel=0.1)
     assert [(line["event"], line["tier"]) for line in logs] == [("tier_full", TIER)]
 
@@ -74,9 +92,9 @@ async def test_who_is_refused_is_told_when_some_of_those_ahead_will_have_begun(
 async def test_without_a_bound_the_table_is_not_asked() -> None:
     jobs = FakeJobRepository()
     jobs.is_down = True
-    await service(jobs, tiers__audio_small__max_pending_jobs=0).take_place(TIER)
+    await service(jobs, tiers__audio_small__max_pending_jobs=0).check_room(TIER)
     with pytest.raises(DatabaseUnavailableError):
-        await service(jobs, tiers__audio_small__max_pending_jobs=1).take_place(TIER)
+        await service(jobs, tiers__audio_small__max_pending_jobs=1).check_room(TIER)
 
 
 def key(**limits: int) -> Caller:

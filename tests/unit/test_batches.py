@@ -11,7 +11,7 @@ from audio_text.domain.batch import Batch
 from audio_text.domain.idempotency import IdempotencyKey
 from audio_text.domain.object_keys import new_key
 from audio_text.domain.transcript import AudioFacts
-from audio_text.errors import BatchRefusedError, ConcurrentJobsError, TransientError
+from audio_text.errors import BatchRefusedError, ConcurrentJobsError, TierFullError, TransientError
 from audio_text.ports import Resources
 from audio_text.services import batches
 from audio_text.services.batches import LOOKS_AT_ONCE, BatchService, new_batch
@@ -51,11 +51,11 @@ class CountingProbe(FakeProbe):
 class World:
     """An API's surroundings."""
 
-    def __init__(self) -> None:
+    def __init__(self, **overrides: int) -> None:
         self.jobs = FakeJobRepository()
         self.store = FakeAudioStore()
         self.probe = CountingProbe()
-        settings = make_settings()
+        settings = make_settings({key.replace("__", "."): value for key, value in overrides.items()})
         resources = Resources(
             jobs=self.jobs,
             batches=FakeBatchRepository(self.jobs),
@@ -113,6 +113,19 @@ async def test_a_bad_recording_that_many_jobs_name_is_looked_at_once_and_refuses
         await world.submit(world.urls(1, b"no audio at all") * 20)
 
     assert (world.probe.count, len(refused.value.refusals)) == (1, 20)
+
+
+async def test_a_batch_that_is_refused_takes_no_place_and_one_that_is_stored_takes_as_many_as_it_has_jobs() -> None:
+    world = World(tiers__audio_small__max_pending_jobs=5)
+    for _ in range(3):
+        with pytest.raises(BatchRefusedError):
+            await world.submit([*world.urls(4), *world.urls(1, b"no audio at all")])
+
+    await world.submit(world.urls(3))
+
+    with pytest.raises(TierFullError):
+        await world.submit(world.urls(3))
+    await world.submit(world.urls(2))
 
 
 async def test_all_batches_together_leave_the_probe_room_for_single_jobs() -> None:

@@ -18,6 +18,7 @@ from audio_text.errors import (
     PrivateAddressError,
     RemoteUrlError,
     StoreUnavailableError,
+    TierFullError,
     UnknownModelError,
     UnsupportedMediaError,
     UploadMissingError,
@@ -190,6 +191,19 @@ async def test_what_is_not_audio_is_refused_before_it_is_queued() -> None:
         with pytest.raises(error):
             await world.submit(await world.upload(data))
     assert (world.jobs.jobs, world.queue.messages) == ({}, [])
+
+
+async def test_submissions_that_are_refused_take_no_place_of_the_tier() -> None:
+    world = World(tiers__audio_small__max_pending_jobs=1)
+    bad = await world.upload(b"hello, this is text")
+
+    for url, error in ((bad, InvalidAudioError), ("https://elsewhere.example/recording.wav", ForeignUrlError)) * 3:
+        with pytest.raises(error):
+            await world.submit(url, model="tiny")
+
+    assert await world.submit(await world.upload(media.wav()), model="tiny")
+    with pytest.raises(TierFullError):
+        await world.submit(bad, model="tiny")
 
 
 async def test_a_stored_object_larger_than_the_limit_is_refused() -> None:

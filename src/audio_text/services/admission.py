@@ -2,8 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 
 import structlog
@@ -40,34 +41,50 @@ class AdmissionService:
         self._rooms: dict[str, _Room] = {}
         self._looking = asyncio.Lock()
 
-    async def take_place(self, tier: str) -> None:
-        """Take a place among the jobs that wait for the tier. Raises TierFullError.
+    async def check_room(self, tier: str) -> None:
+        """See whether another job may wait for the tier, before work is put into it. Raises TierFullError.
 
-        Cheap: the table is asked once a second, and what this process lets in between is counted here.
+        Nothing is taken: who is refused for something else takes no place away.
         """
-        bound = self._settings.tiers[tier].max_pending_jobs
-        if not bound:
-            return
-        async with self._looking:
-            room = self._rooms.get(tier)
-            if room is None or time.monotonic() - room.looked_at >= LOOK_SECONDS:
-                room = self._rooms[tier] = await self._look(tier, bound)
-        if room.relief_seconds is not None or room.count >= bound:
-            raise TierFullError(retry_after_seconds=room.relief_seconds or UNKNOWN_SECONDS)
-        room.count += 1
+        await self._room(tier, 1)
+
+    @asynccontextmanager
+    async def places(self, tiers: Iterable[str]) -> AsyncGenerator["Places"]:
+        """Take places among the jobs that wait, while they are stored: one for each tier named. Raises TierFullError.
+
+        They are given back when an error ends it. Cheap: the table is asked once a second, and what this process lets
+        in between is counted here.
+        """
+        taken = Places()
+        try:
+            for tier, count in Counter(tiers).items():
+                taken.take(await self._room(tier, count), count)
+            yield taken
+        except BaseException:
+            taken.give_back()
+            raise
+
+    async def store(self, jobs: Sequence[Job], add: Callable[[Quota | None], Awaitable[bool]], caller: Caller) -> bool:
+        """Have `add` store jobs of a caller, with the quota that it is given; whether it did, as it says.
+
+        Raises TierFullError, and ConcurrentJobsError and AudioQuotaError, which say what is allowed, and when to come
+        back where that may help.
+        """
+        async with self.places(job.tier for job in jobs) as places:
+            with self._within_quota(caller, jobs) as quota:
+                is_added = await add(quota)
+            if not is_added:
+                places.give_back()
+        return is_added
 
     async def add(self, job: Job, *, caller: Caller, key: IdempotencyKey | None = None) -> bool:
-        """Store a job as the repository does, within the quota of its key. Raises ConcurrentJobsError, AudioQuotaError.
-
-        Both say what is allowed, and when to come back where that may help.
-        """
-        with self.within_quota(caller, job) as quota:
-            return await self._jobs.add(job, key=key, quota=quota)
+        """Store a job as the repository does. Raises what `store` raises."""
+        return await self.store([job], lambda quota: self._jobs.add(job, key=key, quota=quota), caller)
 
     async def check_jobs(self, caller: Caller, count: int) -> None:
         """See whether so many jobs may fit, before work is put into them. Raises ConcurrentJobsError.
 
-        What is stored meanwhile is not seen: `within_quota` decides.
+        What is stored meanwhile is not seen: the statement that stores them decides.
         """
         quota = self._settings.limits.allowance(caller.limits).quota(caller.key_id)
         if quota is None or quota.concurrent_jobs is None:
@@ -77,7 +94,7 @@ class AdmissionService:
             raise _too_many_jobs(quota, count)
 
     @contextmanager
-    def within_quota(self, caller: Caller, *jobs: Job) -> Generator[Quota | None]:
+    def _within_quota(self, caller: Caller, jobs: Sequence[Job]) -> Generator[Quota | None]:
         """Give the quota within which the caller's jobs are to be stored, and put its refusal into words."""
         quota = self._settings.limits.allowance(caller.limits).quota(caller.key_id)
         try:
@@ -91,6 +108,19 @@ class AdmissionService:
             is_short = sum(job.duration or 0.0 for job in jobs) <= most
             seconds = (next_day(now) - now).total_seconds() if is_short else None
             raise AudioQuotaError(detail, retry_after_seconds=seconds) from error
+
+    async def _room(self, tier: str, jobs: int) -> "_Room | None":
+        """Give the room that so many jobs still have, None where there is no bound. Raises TierFullError."""
+        bound = self._settings.tiers[tier].max_pending_jobs
+        if not bound:
+            return None
+        async with self._looking:
+            room = self._rooms.get(tier)
+            if room is None or time.monotonic() - room.looked_at >= LOOK_SECONDS:
+                room = self._rooms[tier] = await self._look(tier, bound)
+        if room.relief_seconds is not None or room.count + jobs > bound:
+            raise TierFullError(retry_after_seconds=room.relief_seconds or UNKNOWN_SECONDS)
+        return room
 
     async def _look(self, tier: str, bound: int) -> "_Room":
         count = await self._jobs.pending(tier, limit=bound)
@@ -117,3 +147,22 @@ class _Room:
         self.count = count
         self.relief_seconds = relief_seconds
         self.looked_at = time.monotonic()
+
+
+class Places:
+    """Places among the jobs that wait, until the next look into the table counts those that were stored."""
+
+    def __init__(self) -> None:
+        self._taken: list[tuple[_Room, int]] = []
+
+    def take(self, room: _Room | None, count: int) -> None:
+        """Take so many; none where there is no bound."""
+        if room:
+            room.count += count
+            self._taken.append((room, count))
+
+    def give_back(self) -> None:
+        """Nothing was stored: let others have them."""
+        while self._taken:
+            room, count = self._taken.pop()
+            room.count -= count

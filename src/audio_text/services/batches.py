@@ -72,8 +72,9 @@ class BatchService:
         """
         if key and (earlier := await self._submitted(key)):
             return earlier, False
+        caller = submissions[0].caller
         try:
-            await self._submission.admission.check_jobs(submissions[0].caller, len(submissions))
+            await self._submission.admission.check_jobs(caller, len(submissions))
         except ConcurrentJobsError:
             # Its twin under the same key may have been stored in this very moment, and be what there is no room beside.
             if key and (earlier := await self._submitted(key)):
@@ -85,8 +86,11 @@ class BatchService:
             replace(job, batch_id=batch.id, creation_date=batch.created_at + timedelta(microseconds=place))
             for place, job in enumerate(jobs)
         ]
-        with self._submission.admission.within_quota(submissions[0].caller, *members) as quota:
-            is_added = await self._batches.add(batch, members, key=key, quota=quota)
+        is_added = await self._submission.admission.store(
+            members,
+            lambda quota: self._batches.add(batch, members, key=key, quota=quota),
+            caller,
+        )
         if not is_added:
             if key and (earlier := await self._submitted(key)):
                 return earlier, False

@@ -133,7 +133,7 @@ class SubmissionService:
         model = submission.model or self._settings.job.default_model
         tier = self._settings.route(model)
         self._check_priority(submission)
-        await self.admission.take_place(tier)
+        await self.admission.check_room(tier)
         options = chosen_options(self._settings.options, submission.options)
         expires_in_seconds = self._expiry(submission.expires_in)
         try:
