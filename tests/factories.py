@@ -27,7 +27,7 @@ def make_settings(overrides: Mapping[str, object] | None = None) -> Settings:
     the service is open, unless the test is about keys: {"access.open": False}.
     """
     raw: dict[str, Any] = msgspec.toml.decode(SETTINGS_FILE.read_bytes())
-    raw["limits"] |= {"requests_per_minute": 0, "requests_per_hour": 0}
+    raw["limits"] |= dict.fromkeys(("requests_per_minute", "requests_per_hour", "refused_per_minute"), 0)
     for key, value in {"access.open": True, **(overrides or {})}.items():
         *path, leaf = _path(key)
         node = raw

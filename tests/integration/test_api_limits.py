@@ -15,6 +15,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 import media
+from audio_text.domain.key_secrets import new_secret
 from audio_text.settings import Settings
 from factories import SETTINGS_FILE, make_settings
 from services.api import ApiProcess, api_process, running
@@ -168,6 +169,36 @@ async def test_who_may_not_is_counted_and_then_refused_before_anything_is_looked
         ]
     assert [answer.status_code for answer in answers] == [404, 404, 403, 429, 429]
     assert [told(answer)[1] for answer in answers] == ["2", "1", "0", "0", "0"]
+
+
+async def test_invented_keys_are_refused_without_a_look_after_so_many_and_keys_in_use_go_on(
+    shared_api_settings: Settings,
+) -> None:
+    token = "the operator's token"
+    settings = limited(without_open_mode(shared_api_settings), refused_per_minute=3)
+    settings = replace(settings, secrets=replace(settings.secrets, operator_token=token))
+    async with running(settings) as api:
+
+        async def asked(secret: str, number: int = 13) -> httpx.Response:
+            headers = {"Authorization": f"Bearer {secret}"} | caller(number)
+            return await api.client.get("/api/v1/job/read", headers=headers)
+
+        made = {"owner": "o", "name": "n", "scopes": ["read"]}
+        operator = {"Authorization": f"Bearer {token}"} | caller(13)
+        used, fresh = [
+            (await api.client.post("/api/v1/keys", json=made, headers=operator)).raise_for_status().json()["secret"]
+            for _ in range(2)
+        ]
+        assert (await asked(used)).status_code == 200
+        first = await api.client.get("/api/v1/job/events", params={"job": "x", "ticket": "made up"}, headers=caller(13))
+        answers = [first, *[await asked(new_secret()) for _ in range(4)]]
+        assert [answer.status_code for answer in answers] == [401, 401, 401, 429, 429]
+        assert answers[-1].json()["code"] == "rate_limited"
+        assert 0 < int(answers[-1].headers["Retry-After"]) <= 60
+        assert [(await asked(secret)).status_code for secret in (used, fresh)] == [200, 429]
+        assert (await asked(fresh, 14)).status_code == 200
+        assert (await asked(fresh)).status_code == 200, "it is known by now"
+        assert (await api.client.get("/api/v1/keys", headers=operator)).status_code == 200
 
 
 async def test_so_many_sockets_and_streams_are_open_at_once_and_another_when_one_is_closed(

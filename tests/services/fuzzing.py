@@ -52,7 +52,7 @@ def fuzzed_service(settings: Settings, folder: Path) -> Iterator[ApiProcess]:
     raw["mail"] |= {"host": mail.hostname, "port": mail.port, "start_tls": False}
     raw["secrets"] |= {"operator_token": OPERATOR_TOKEN, "webhooks_signing_key": OPERATOR_TOKEN}
     raw["access"]["open"] = False
-    raw["limits"] |= dict.fromkeys(("requests_per_minute", "requests_per_hour"), 0)
+    raw["limits"] |= dict.fromkeys(("requests_per_minute", "requests_per_hour", "refused_per_minute"), 0)
     settings = msgspec.convert(raw, Settings)
     mail.start()
     try:

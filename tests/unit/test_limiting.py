@@ -5,7 +5,7 @@ from structlog.testing import capture_logs
 
 from audio_text.domain.access import ANYBODY, Caller, KeyLimits
 from audio_text.domain.usage import Allowance
-from audio_text.errors import LimitsUnavailableError
+from audio_text.errors import LimitsUnavailableError, RateLimitedError
 from audio_text.services import limiting
 from audio_text.services.limiting import LimitingService
 from audio_text.settings import LimitSettings
@@ -66,6 +66,33 @@ async def test_without_a_limit_nobody_is_asked() -> None:
     assert await accepted(service, ANYBODY, "192.0.2.1") == 4
     assert await service.windows(ANYBODY, address="192.0.2.1") == ()
     assert limiter.asked == 0
+
+
+async def test_refused_keys_are_counted_by_network_and_apart_from_requests() -> None:
+    service = LimitingService(FakeRateLimiter(), settings=limits(refused_per_minute=2))
+    for _ in range(2):
+        await service.require_trusted("2001:db8::1")
+        await service.count_refused("2001:db8::2")
+    with pytest.raises(RateLimitedError) as refusal:
+        await service.require_trusted("2001:db8::3")
+    assert 0 < (refusal.value.retry_after_seconds or 0) <= 60
+    await service.require_trusted("192.0.2.1")
+    assert await accepted(service, ANYBODY, "2001:db8::1") == 2
+
+
+@pytest.mark.parametrize("fail_open", [True, False])
+async def test_while_refused_keys_cannot_be_counted_others_pass_or_not_as_the_settings_say(*, fail_open: bool) -> None:
+    limiter = FakeRateLimiter()
+    limiter.is_down = True
+    service = LimitingService(limiter, settings=limits(refused_per_minute=2, fail_open=fail_open))
+    for _ in range(3):
+        await service.count_refused("192.0.2.1")
+    if fail_open:
+        await service.require_trusted("192.0.2.1")
+    else:
+        with pytest.raises(LimitsUnavailableError):
+            await service.require_trusted("192.0.2.1")
+    assert limiter.asked == 1
 
 
 async def test_while_nobody_can_count_requests_pass_or_not_as_the_settings_say() -> None:

@@ -2,8 +2,8 @@
 
 import base64
 import binascii
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, cast
 from urllib.parse import parse_qsl
 
@@ -16,6 +16,7 @@ from litestar.types import ASGIApp, Receive, Send
 from litestar.types import Scope as AsgiScope
 
 from audio_text.api.access import ALSO_OPTION, OPTION, TICKET_OPTION, Access
+from audio_text.api.client_address import client_address
 from audio_text.api.dto import checked_job_id
 from audio_text.api.messages import ErrorMessage
 from audio_text.bootstrap import ApiServices
@@ -63,8 +64,8 @@ Connection = ASGIConnection[Any, Any, Any, Any]
 async def authenticated(connection: Connection, handler: BaseRouteHandler) -> None:
     """Find out who calls, and note it.
 
-    Raises UnauthorizedError, KeyInUrlError, TransientError. What carries no decision is an error of this service,
-    whoever asks.
+    Raises UnauthorizedError, KeyInUrlError, RateLimitedError where too many keys were refused, TransientError. What
+    carries no decision is an error of this service, whoever asks.
     """
     if (access := _asked_of(connection, handler)) is not None:
         with _refusals_noted(connection):
@@ -121,10 +122,28 @@ async def _caller(connection: Connection, handler: BaseRouteHandler, access: Acc
     secret = _bearer(connection.headers.getall("authorization", [])) or _offered_key(connection)
     tickets = [value for name, value in query if name == TICKET]
     if secret is None and tickets and (isinstance(connection, WebSocket) or handler.opt.get(TICKET_OPTION)):
-        return await keys.redeem(tickets[0])
+        async with _refusals_counted(connection):
+            return await keys.redeem(tickets[0])
     if secret is None:
         raise UnauthorizedError
-    return await keys.caller(secret)
+    if not keys.remembers(secret):
+        await _services(connection).limiting.require_trusted(_address(connection))
+    async with _refusals_counted(connection):
+        return await keys.caller(secret)
+
+
+@asynccontextmanager
+async def _refusals_counted(connection: Connection) -> AsyncGenerator[None]:
+    try:
+        yield
+    except UnauthorizedError:
+        await _services(connection).limiting.count_refused(_address(connection))
+        raise
+
+
+def _address(connection: Connection) -> str:
+    settings = cast("Settings", connection.app.state.settings)
+    return client_address(connection.scope, settings.access.trusted_proxies)
 
 
 def _bearer(headers: list[str]) -> str | None:

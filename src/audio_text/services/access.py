@@ -50,6 +50,10 @@ class AccessService:
         self.known.note_use(match.key)
         return _caller_of(match.key)
 
+    def remembers(self, secret: str) -> bool:
+        """Whether a caller came with this secret before, or knows the operator's token."""
+        return self._is_operator(secret) or (is_secret(secret) and self.known.remembers(digest_of(secret)))
+
     async def issue_ticket(self, caller: Caller) -> Ticket:
         """Make a ticket for somebody to read, once, what the caller may. Raises TicketsUnavailableError."""
         expires_at = datetime.now(UTC) + timedelta(seconds=self._ticket_seconds)

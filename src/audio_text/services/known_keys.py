@@ -55,6 +55,10 @@ class KnownKeys:
             return None
         return await self._look_up(digest)
 
+    def remembers(self, digest: str) -> bool:
+        """Whether the digest was some key's when it was last looked up, however long ago that is."""
+        return digest in self._known
+
     async def _look_up(self, digest: str) -> KeyMatch | None:
         read_at = time.monotonic()  # before the statement, for what it reads may be as old
         match = await self._keys.match(digest)

@@ -13,7 +13,7 @@ from audio_text.domain.addresses import Network
 from audio_text.domain.job import Priority, Retention
 from audio_text.domain.options import TranscriptionOptions
 from audio_text.domain.tiers import FALLBACK_TIER, RetryPolicy
-from audio_text.domain.usage import Allowance
+from audio_text.domain.usage import SECONDS_PER_MINUTE, Allowance, Rate
 from audio_text.errors import UnknownModelError
 
 Positive = Annotated[int, Meta(ge=1)]
@@ -79,6 +79,7 @@ class LimitSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     requests_per_hour: Annotated[int, Meta(ge=0, le=100_000)]
     concurrent_jobs: Annotated[int, Meta(ge=0)]
     audio_seconds_per_day: Annotated[int, Meta(ge=0)]
+    refused_per_minute: Annotated[int, Meta(ge=0, le=100_000)]
     connections_per_key: Annotated[int, Meta(ge=0)]
     highest_priority: Priority
     fail_open: bool
@@ -91,6 +92,11 @@ class LimitSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             concurrent_jobs=_first(of_key.concurrent_jobs, self.concurrent_jobs),
             audio_seconds_per_day=_first(of_key.audio_seconds_per_day, self.audio_seconds_per_day),
         )
+
+    @property
+    def refused_rates(self) -> tuple[Rate, ...]:
+        """How often keys may be refused to one address."""
+        return (Rate(self.refused_per_minute, SECONDS_PER_MINUTE),) if self.refused_per_minute else ()
 
     def priority(self, caller: Caller) -> Priority:
         """Give the highest class of jobs that the caller may submit; without keys, everybody may submit any."""
