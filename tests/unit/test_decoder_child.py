@@ -20,7 +20,6 @@ from attacks.riff import form, riff
 from audio_text.adapters import decoder_child
 from audio_text.adapters.confinement import Confinement
 from audio_text.adapters.decoder_protocol import (
-    LENGTH,
     LONGEST_FRAME,
     LONGEST_PIECE,
     Failed,
@@ -30,10 +29,9 @@ from audio_text.adapters.decoder_protocol import (
     Hear,
     Opened,
     Piece,
-    body_length,
     decode_from_child,
-    frame,
 )
+from audio_text.adapters.frames import LENGTH, body_length, frame
 
 
 class ParentEnd:
@@ -47,7 +45,7 @@ class ParentEnd:
         self.stream.flush()
 
     def receive(self) -> FromChild:
-        return decode_from_child(self.stream.read(body_length(self.stream.read(LENGTH.size))))
+        return decode_from_child(self.stream.read(body_length(self.stream.read(LENGTH.size), longest=LONGEST_FRAME)))
 
     def rest(self) -> tuple[bytes, FromChild]:
         sound = []
@@ -189,8 +187,8 @@ def test_a_child_serves_the_descriptors_it_was_given(stored: Store, monkeypatch:
 
 def test_a_frame_that_nobody_sends_is_refused() -> None:
     with pytest.raises(ValueError, match="too long"):
-        body_length(LENGTH.pack(LONGEST_FRAME + 1))
-    assert body_length(frame(Piece(bytes(LONGEST_PIECE), 2**40))[: LENGTH.size]) > LONGEST_PIECE
+        body_length(LENGTH.pack(LONGEST_FRAME + 1), longest=LONGEST_FRAME)
+    assert body_length(frame(Piece(bytes(LONGEST_PIECE), 2**40))[: LENGTH.size], longest=LONGEST_FRAME) > LONGEST_PIECE
 
 
 def confined(code: str) -> subprocess.CompletedProcess[str]:

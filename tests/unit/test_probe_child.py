@@ -8,10 +8,10 @@ import pytest
 
 import media
 from audio_text.adapters.confinement import Confinement
+from audio_text.adapters.frames import LENGTH, body_length, frame
 from audio_text.adapters.probe_child import main, serve
 from audio_text.adapters.probe_protocol import (
     BLOCK_BYTES,
-    LENGTH,
     LONGEST_FRAME,
     Ask,
     Block,
@@ -21,9 +21,7 @@ from audio_text.adapters.probe_protocol import (
     FromParent,
     Refused,
     Want,
-    body_length,
     decode_from_child,
-    frame,
 )
 
 
@@ -38,7 +36,7 @@ class ParentEnd:
         self.stream.flush()
 
     def receive(self) -> FromChild:
-        return decode_from_child(self.stream.read(body_length(self.stream.read(LENGTH.size))))
+        return decode_from_child(self.stream.read(body_length(self.stream.read(LENGTH.size), longest=LONGEST_FRAME)))
 
     def converse(self, data: bytes) -> FromChild:
         self.send(Ask(len(data)))
@@ -97,5 +95,5 @@ def test_a_child_serves_the_descriptor_it_was_given(monkeypatch: pytest.MonkeyPa
 
 def test_a_frame_that_nobody_sends_is_refused() -> None:
     with pytest.raises(ValueError, match="too long"):
-        body_length(LENGTH.pack(LONGEST_FRAME + 1))
-    assert body_length(frame(Block(bytes(BLOCK_BYTES)))[: LENGTH.size]) > BLOCK_BYTES
+        body_length(LENGTH.pack(LONGEST_FRAME + 1), longest=LONGEST_FRAME)
+    assert body_length(frame(Block(bytes(BLOCK_BYTES)))[: LENGTH.size], longest=LONGEST_FRAME) > BLOCK_BYTES

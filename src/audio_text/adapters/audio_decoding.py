@@ -15,17 +15,16 @@ import structlog
 from numpy.typing import NDArray
 
 from audio_text.adapters.decoder_protocol import (
-    LENGTH,
+    LONGEST_FRAME,
     Failed,
     Fault,
     FromChild,
     Hear,
     Opened,
     Piece,
-    body_length,
     decode_from_child,
-    frame,
 )
+from audio_text.adapters.frames import LENGTH, body_length, frame
 from audio_text.errors import (
     AudioTextError,
     EmptyAudioError,
@@ -153,7 +152,7 @@ class _Child:
     def receive(self) -> FromChild:
         """The next message. Raises what stands for a failure, and for a child that ended without a word."""
         try:
-            message = decode_from_child(self._read(body_length(self._read(LENGTH.size))))
+            message = decode_from_child(self._read(body_length(self._read(LENGTH.size), longest=LONGEST_FRAME)))
         except (EOFError, ConnectionResetError, TimeoutError, ValueError) as error:
             raise self._obituary(error) from error
         if isinstance(message, Failed):

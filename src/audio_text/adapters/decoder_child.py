@@ -14,7 +14,7 @@ from typing import IO, BinaryIO, cast
 
 from audio_text.adapters.confinement import Confinement
 from audio_text.adapters.decoder_protocol import (
-    LENGTH,
+    LONGEST_FRAME,
     LONGEST_PIECE,
     Failed,
     Fault,
@@ -23,10 +23,9 @@ from audio_text.adapters.decoder_protocol import (
     Hear,
     Opened,
     Piece,
-    body_length,
     decode_from_parent,
-    frame,
 )
+from audio_text.adapters.frames import LENGTH, body_length, frame
 from audio_text.adapters.sound_track import SAMPLE_BYTES, open_file
 from audio_text.errors import EmptyAudioError, NoSoundTrackError, TransientError
 
@@ -108,7 +107,11 @@ class _Pulse:
 
 def _receive(stream: BinaryIO) -> Hear | None:
     header = stream.read(LENGTH.size)
-    return decode_from_parent(stream.read(body_length(header))) if len(header) == LENGTH.size else None
+    return (
+        decode_from_parent(stream.read(body_length(header, longest=LONGEST_FRAME)))
+        if len(header) == LENGTH.size
+        else None
+    )
 
 
 def _parts(sound: bytes, channels: int) -> Iterator[bytes]:

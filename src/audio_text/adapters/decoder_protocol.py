@@ -1,17 +1,16 @@
-"""What a worker and the child process that decodes say to each other: frames of MessagePack over a socket pair."""
+"""What a worker and the child process that decodes say to each other, in frames."""
 
 from enum import Enum
-from struct import Struct
 from typing import TypeAlias
 
 import msgspec
 
-LENGTH = Struct("!I")
+from audio_text.adapters.frames import MARGIN_BYTES
 
 LONGEST_PIECE = 1024 * 1024
 """Bytes of sound in one frame: a second of 32 channels. What is longer comes in several."""
 
-LONGEST_FRAME = LONGEST_PIECE + 1024
+LONGEST_FRAME = LONGEST_PIECE + MARGIN_BYTES
 
 
 class Hear(msgspec.Struct, frozen=True, tag=True):
@@ -58,20 +57,5 @@ class Failed(msgspec.Struct, frozen=True, tag=True):
 
 FromChild: TypeAlias = Opened | Piece | Finished | Failed
 
-_encoder = msgspec.msgpack.Encoder()
 decode_from_parent = msgspec.msgpack.Decoder(Hear).decode
 decode_from_child = msgspec.msgpack.Decoder[FromChild](FromChild).decode
-
-
-def frame(message: Hear | FromChild) -> bytes:
-    """The message as it goes over the socket."""
-    body = _encoder.encode(message)
-    return LENGTH.pack(len(body)) + body
-
-
-def body_length(header: bytes) -> int:
-    """How many bytes follow a frame's header. Raises ValueError for a frame that nobody of ours sends."""
-    length: int = LENGTH.unpack(header)[0]
-    if length > LONGEST_FRAME:
-        raise ValueError("the frame is too long")
-    return length

@@ -9,9 +9,10 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
+from audio_text.adapters.frames import LENGTH, body_length, frame
 from audio_text.adapters.probe_protocol import (
     BLOCK_BYTES,
-    LENGTH,
+    LONGEST_FRAME,
     Ask,
     Block,
     Fault,
@@ -20,9 +21,7 @@ from audio_text.adapters.probe_protocol import (
     FromParent,
     Refused,
     Want,
-    body_length,
     decode_from_child,
-    frame,
 )
 from audio_text.domain.transcript import AudioFacts
 from audio_text.errors import (
@@ -93,7 +92,7 @@ class Child:
         """The next message. Raises ChildDiedError, also for one that makes no sense."""
         try:
             header = await self._read(LENGTH.size)
-            return decode_from_child(await self._read(body_length(header)))
+            return decode_from_child(await self._read(body_length(header, longest=LONGEST_FRAME)))
         except (OSError, ValueError) as error:
             raise ChildDiedError from error
 

@@ -16,9 +16,10 @@ from av.container import InputContainer
 
 from audio_text.adapters.confinement import Confinement
 from audio_text.adapters.containers import UNTIMED_CONTAINERS, promises_too_much, require_possible_sound
+from audio_text.adapters.frames import LENGTH, body_length, frame
 from audio_text.adapters.probe_protocol import (
     BLOCK_BYTES,
-    LENGTH,
+    LONGEST_FRAME,
     Ask,
     Block,
     Fault,
@@ -27,9 +28,7 @@ from audio_text.adapters.probe_protocol import (
     FromParent,
     Refused,
     Want,
-    body_length,
     decode_from_parent,
-    frame,
 )
 from audio_text.domain.media import DEMUXER_OPTIONS
 from audio_text.domain.transcript import AudioFacts
@@ -61,7 +60,7 @@ class Parent:
         header = self._stream.read(LENGTH.size)
         if len(header) < LENGTH.size:
             return None
-        return decode_from_parent(self._stream.read(body_length(header)))
+        return decode_from_parent(self._stream.read(body_length(header, longest=LONGEST_FRAME)))
 
     def send(self, message: FromChild) -> None:
         """Write and flush."""

@@ -1,18 +1,17 @@
-"""What the probe and its child process say to each other: frames of MessagePack over a socket pair."""
+"""What the probe and its child process say to each other, in frames."""
 
 from enum import Enum
-from struct import Struct
 from typing import TypeAlias
 
 import msgspec
 
+from audio_text.adapters.frames import MARGIN_BYTES
 from audio_text.domain.transcript import AudioFacts
 
 BLOCK_BYTES = 256 * 1024
 """One request to the store; all nine formats need one or two, whatever their length."""
 
-LENGTH = Struct("!I")
-LONGEST_FRAME = BLOCK_BYTES + 1024
+LONGEST_FRAME = BLOCK_BYTES + MARGIN_BYTES
 
 
 class Ask(msgspec.Struct, frozen=True, tag=True):
@@ -55,20 +54,5 @@ class Refused(msgspec.Struct, frozen=True, tag=True):
 FromParent: TypeAlias = Ask | Block
 FromChild: TypeAlias = Want | Found | Refused
 
-_encoder = msgspec.msgpack.Encoder()
 decode_from_parent = msgspec.msgpack.Decoder[FromParent](FromParent).decode
 decode_from_child = msgspec.msgpack.Decoder[FromChild](FromChild).decode
-
-
-def frame(message: FromParent | FromChild) -> bytes:
-    """The message as it goes over the socket."""
-    body = _encoder.encode(message)
-    return LENGTH.pack(len(body)) + body
-
-
-def body_length(header: bytes) -> int:
-    """How many bytes follow a frame's header. Raises ValueError for a frame that nobody of ours sends."""
-    length: int = LENGTH.unpack(header)[0]
-    if length > LONGEST_FRAME:
-        raise ValueError("the frame is too long")
-    return length
