@@ -114,6 +114,17 @@ async def test_a_paused_webhook_says_why_and_has_a_way_back(api: Api) -> None:
     assert (await api.client.post(f"{path}/enable")).json()["state"] == "enabled"
 
 
+async def test_a_webhook_has_so_many_tests_waiting_and_no_more(api: Api) -> None:
+    path = f"{PATH}/{(await create(api))['id']}/test"
+    for _ in range(20):
+        (await api.client.post(path)).raise_for_status()
+    answer = await api.client.post(path)
+    assert (answer.status_code, answer.json()["code"]) == (429, "rate_limited")
+    assert answer.headers["Retry-After"] == "60"
+    other = f"{PATH}/{(await create(api))['id']}/test"
+    assert (await api.client.post(other)).status_code == 202
+
+
 async def test_the_log_is_read_page_by_page_and_shows_no_payload(api: Api) -> None:
     webhook = await create(api)
     jobs = api.services.resources.jobs

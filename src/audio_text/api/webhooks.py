@@ -26,6 +26,7 @@ from audio_text.errors import (
     DeliveryNotFoundError,
     InvalidFieldError,
     InvalidRequestError,
+    RateLimitedError,
     TooManyWebhooksError,
     WebhookNotFoundError,
     WebhooksDisabledError,
@@ -141,7 +142,7 @@ async def rotate_secret(webhook_id: WebhookId, *, services: GivenServices, calle
     status_code=202,
     summary="Test a webhook",
     response_description="The delivery, pending.",
-    responses=documented(*OF_ONE, WebhookStateError),
+    responses=documented(*OF_ONE, WebhookStateError, RateLimitedError),
 )
 async def test_webhook(webhook_id: WebhookId, *, services: GivenServices, caller: GivenCaller) -> DeliveryView:
     """Send an event of the type `webhook.test` on the way that all events take."""

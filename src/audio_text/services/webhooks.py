@@ -9,12 +9,13 @@ import structlog
 from msgspec import UNSET, UnsetType
 
 from audio_text.domain.access import Caller
-from audio_text.domain.delivery import Delivery, DeliveryKind
+from audio_text.domain.delivery import Delivery, DeliveryKind, DeliveryStatus
 from audio_text.domain.webhooks import TEST_EVENT, EndpointState, WebhookEndpoint, derived_secret
 from audio_text.errors import (
     DeliveryNotFoundError,
     InvalidFieldError,
     PrivateAddressError,
+    RateLimitedError,
     RemoteUrlError,
     TooManyWebhooksError,
     WebhookNotFoundError,
@@ -23,6 +24,15 @@ from audio_text.errors import (
 )
 from audio_text.ports import DeliveryRepository, OpenResources, RemoteHttp, WebhookRepository
 from audio_text.settings import Settings
+
+MOST_TESTS = 20
+"""Tests of one webhook that wait at once: whoever wants to see whether it works needs one."""
+
+NEWEST_DELIVERIES = 100
+"""Among how many of its newest deliveries those are looked for."""
+
+TEST_AGAIN_SECONDS = 60.0
+"""After how long another test is worth asking for."""
 
 log = structlog.get_logger(__name__)
 
@@ -106,11 +116,18 @@ class WebhookService:
     async def test(self, caller: Caller, endpoint_id: str) -> Delivery:
         """Send it an event that means nothing, on the way that all take.
 
-        Raises WebhookNotFoundError, WebhookStateError for a paused one.
+        Raises WebhookNotFoundError, WebhookStateError for a paused one, RateLimitedError while too many tests wait.
         """
         endpoint = await self.get(caller, endpoint_id)
         if endpoint.state is EndpointState.paused:
             raise WebhookStateError
+        newest = await self._deliveries.find(endpoint.id, limit=NEWEST_DELIVERIES)
+        waiting = [one for one in newest if one.event_type == TEST_EVENT and one.status is DeliveryStatus.pending]
+        if len(waiting) >= MOST_TESTS:
+            raise RateLimitedError(
+                f"{MOST_TESTS} tests of this webhook wait for its receiver already.",
+                retry_after_seconds=TEST_AGAIN_SECONDS,
+            )
         now = datetime.now(UTC)
         payload = {"type": TEST_EVENT, "timestamp": now, "data": {"webhook_id": endpoint.id}}
         delivery = Delivery(
