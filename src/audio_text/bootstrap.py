@@ -186,7 +186,7 @@ async def open_api_services(settings: Settings) -> AsyncGenerator[ApiServices, N
     ):
         backlog = BacklogService(resources.jobs, refresh_seconds=settings.events.position_seconds)
         submission = SubmissionService(resources, probe=PyAvProbe(), settings=settings)
-        lifecycle = LifecycleService(resources, settings=settings)
+        lifecycle = LifecycleService(resources, settings=settings, admission=submission.admission)
         yield ApiServices(
             access=access,
             uploads=UploadService(store=resources.store, settings=settings.upload),

@@ -4,13 +4,16 @@ from typing import Any
 
 import pytest
 
+from audio_text.domain.access import ANYBODY, Caller
 from audio_text.domain.job import AttemptEnd, Job, JobStatus
 from audio_text.domain.options import TranscriptionOptions, VadOptions
 from audio_text.errors import (
+    ConcurrentJobsError,
     InvalidRequestError,
     JobNotFoundError,
     JobStateError,
     StoreUnavailableError,
+    TierFullError,
     UnknownModelError,
     UploadMissingError,
 )
@@ -29,7 +32,7 @@ KEY = "uploads/ab/abcdef.wav"
 class World:
     """An API's surroundings with one uploaded recording."""
 
-    def __init__(self) -> None:
+    def __init__(self, **overrides: Any) -> None:
         self.jobs = FakeJobRepository()
         self.store = FakeAudioStore()
         self.queue = FakeJobQueue()
@@ -42,7 +45,9 @@ class World:
             queue=self.queue,
             events=self.events,
         )
-        self.service = LifecycleService(resources, settings=make_settings())
+        self.service = LifecycleService(
+            resources, settings=make_settings({k.replace("__", "."): v for k, v in overrides.items()})
+        )
 
     async def job(self, **fields: Any) -> Job:
         job = make_job(object_key=KEY, **fields)
@@ -161,6 +166,34 @@ async def test_options_of_a_retry_are_laid_over_those_of_the_job() -> None:
 
     assert (again.options.language, again.options.beam_size) == ("en", 2)
     assert again.options.vad == VadOptions(threshold=0.7, speech_pad_ms=0)
+
+
+async def test_a_retried_job_needs_room_beside_the_others_of_its_key_unless_an_operator_asks() -> None:
+    world = World(limits__concurrent_jobs=2)
+    caller = Caller(key_id="k")
+    over = [await world.job(status=JobStatus.cancelled, key_id="k") for _ in range(3)]
+    for job in over[:2]:
+        await world.service.retry(job.id, caller=caller)
+
+    for who in (caller, Caller(key_id="another of the owner's")):
+        with pytest.raises(ConcurrentJobsError, match="may have 2 jobs"):
+            await world.service.retry(over[2].id, caller=who)
+
+    assert (await world.service.retry(over[0].id, caller=caller)).status is JobStatus.pending
+    assert (await world.service.retry(over[2].id)).status is JobStatus.pending
+
+
+async def test_a_retried_job_needs_room_in_its_tier() -> None:
+    world = World(tiers__audio_small__max_pending_jobs=2)
+    over = [await world.job(status=JobStatus.failed) for _ in range(3)]
+    for job in over[:2]:
+        await world.service.retry(job.id, caller=ANYBODY)
+
+    with pytest.raises(TierFullError):
+        await world.service.retry(over[2].id, caller=ANYBODY)
+
+    assert (await world.jobs.get(over[2].id)).status is JobStatus.failed
+    assert (await world.service.retry(over[2].id, caller=ANYBODY, model="large-v3")).tier == "audio_large"
 
 
 async def test_a_retry_that_cannot_be_done_changes_nothing() -> None:

@@ -179,6 +179,8 @@ async def cancel_job(job_id: JobId, services: GivenServices, caller: GivenCaller
         JobNotFoundError,
         UploadMissingError,
         JobStateError,
+        ConcurrentJobsError,
+        TierFullError,
         DatabaseUnavailableError,
         StoreUnavailableError,
     ),
@@ -193,7 +195,7 @@ async def retry_job(
     """
     chosen = data or RetryRequest()
     model = chosen.model or chosen.mode
-    job = await services.lifecycle.retry(checked_job_id(job_id), model=model, options=chosen.options)
+    job = await services.lifecycle.retry(checked_job_id(job_id), caller=caller, model=model, options=chosen.options)
     return JobView.of(job, caller=caller)
 
 

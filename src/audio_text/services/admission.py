@@ -81,12 +81,12 @@ class AdmissionService:
         """Store a job as the repository does. Raises what `store` raises."""
         return await self.store([job], lambda quota: self._jobs.add(job, key=key, quota=quota), caller)
 
-    async def check_jobs(self, caller: Caller, count: int) -> None:
-        """See whether so many jobs may fit, before work is put into them. Raises ConcurrentJobsError.
+    async def check_jobs(self, caller: Caller, count: int, *, of_key: str | None = None) -> None:
+        """See whether so many jobs of the caller's key, or of another, may fit. Raises ConcurrentJobsError.
 
         What is stored meanwhile is not seen: the statement that stores them decides.
         """
-        quota = self._settings.limits.allowance(caller.limits).quota(caller.key_id)
+        quota = self._settings.limits.allowance(caller.limits).quota(of_key or caller.key_id)
         if quota is None or quota.concurrent_jobs is None:
             return
         used = await self._jobs.usage(quota.key_id)

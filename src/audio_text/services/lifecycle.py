@@ -3,11 +3,13 @@
 import msgspec
 import structlog
 
+from audio_text.domain.access import Caller
 from audio_text.domain.events import JobUpdate
 from audio_text.domain.job import AttemptRecord, Job, JobStatus
 from audio_text.domain.listing import JobQuery
 from audio_text.errors import JobNotFoundError, UploadMissingError
 from audio_text.ports import Again, Notes, Resources
+from audio_text.services.admission import AdmissionService
 from audio_text.services.announcement import Announcer
 from audio_text.services.choices import chosen_options
 from audio_text.services.storage import StorageService
@@ -22,12 +24,13 @@ RETRYABLE = frozenset({JobStatus.failed, JobStatus.cancelled})
 class LifecycleService:
     """What a client may do with its jobs after submitting them. Everything raises DatabaseUnavailableError."""
 
-    def __init__(self, resources: Resources, *, settings: Settings) -> None:
+    def __init__(self, resources: Resources, *, settings: Settings, admission: AdmissionService | None = None) -> None:
         self._jobs = resources.jobs
         self._store = resources.store
         self._queue = resources.queue
         self._storage = StorageService(resources, settings=settings)
         self._announcer = Announcer(jobs=resources.jobs, events=resources.events)
+        self._admission = admission or AdmissionService(resources.jobs, settings=settings)
         self._settings = settings
 
     async def get(self, job_id: str) -> Job:
@@ -54,12 +57,22 @@ class LifecycleService:
         await self._tell(job)
         return job
 
-    async def retry(self, job_id: str, *, model: str | None = None, options: dict[str, object] | None = None) -> Job:
+    async def retry(
+        self,
+        job_id: str,
+        *,
+        caller: Caller | None = None,
+        model: str | None = None,
+        options: dict[str, object] | None = None,
+    ) -> Job:
         """Have a failed or cancelled job done again; model and options keep what the job had, where nothing is named.
 
         What was decoded is kept and continued, unless model or options change. A job that waits or runs is returned
-        as it is. Raises JobNotFoundError, JobStateError, UnknownModelError, InvalidRequestError for options,
-        UploadMissingError and StoreUnavailableError.
+        as it is. One that is to wait again needs room like a new one, in its tier and beside the other jobs of its key;
+        where there is no caller, an operator has it done, whatever the limits.
+
+        Raises TierFullError, ConcurrentJobsError, JobNotFoundError, JobStateError, UnknownModelError,
+        InvalidRequestError for options, UploadMissingError and StoreUnavailableError.
         """
         job = await self._jobs.get(job_id)
         again = Again(
@@ -67,9 +80,13 @@ class LifecycleService:
             tier=self._settings.route(model) if model else None,
             options=chosen_options(job.options, options) if options else None,
         )
+        if job.status in RETRYABLE and caller:
+            await self._admission.check_jobs(caller, 1, of_key=job.key_id)
         if job.status in RETRYABLE and job.source_url is None:
             await self._check_recording(job)
-        job = await self._jobs.retry(job_id, again=again)
+        tiers = [again.tier or job.tier] if job.status in RETRYABLE and caller else []
+        async with self._admission.places(tiers):
+            job = await self._jobs.retry(job_id, again=again)
         log.info("job_retried", job_id=job.id, model=job.whisper_model)
         await self._tell(job)
         if job.status is JobStatus.pending:

@@ -8,6 +8,7 @@ from contextlib import aclosing
 import msgspec
 import structlog
 
+from audio_text.domain.access import Caller
 from audio_text.domain.idempotency import IdempotencyKey
 from audio_text.domain.job import Job, JobStatus
 from audio_text.domain.transcript import Segment
@@ -51,7 +52,7 @@ class WaitingService:
         self._live = LiveService(jobs=resources.jobs, events=resources.events)
         self._waiters = waiters
         self._submission = SubmissionService(resources, probe=probe, settings=settings)
-        self._lifecycle = LifecycleService(resources, settings=settings)
+        self._lifecycle = LifecycleService(resources, settings=settings, admission=self._submission.admission)
         self._settings = settings.openai
         self._background = background
         self._leaving: set[asyncio.Task[None]] = set()
@@ -68,7 +69,7 @@ class WaitingService:
         """
         takes_over = not is_retry
         if is_retry and (told := await self._submission.submitted(key)) is not None:
-            if (job := await self._earlier(told.id)) is not None:
+            if (job := await self._earlier(told.id, submission.caller)) is not None:
                 log.info("request_joined", job_id=job.id)
                 return job, False
             takes_over = True
@@ -111,13 +112,13 @@ class WaitingService:
                 pass
         return await self._jobs.get(job_id), await self._jobs.segments(job_id)
 
-    async def _earlier(self, job_id: str) -> Job | None:
+    async def _earlier(self, job_id: str, caller: Caller) -> Job | None:
         """The job of the first try, if it still leads to a transcript."""
         try:
             await self._waiters.stay(job_id, seconds=self._settings.grace_seconds)
             job = await self._jobs.get(job_id)
             if job.status is JobStatus.cancelled:
-                return await self._lifecycle.retry(job_id)
+                return await self._lifecycle.retry(job_id, caller=caller)
         except (JobNotFoundError, JobStateError, UploadMissingError, TransientError):
             return None
         return None if job.status is JobStatus.failed else job
