@@ -86,6 +86,8 @@
         └── JobFailedError            it tried, and the job ended without a transcript
 
 The docstring of a class is its default message: a sentence for a person, saying what to do.
+
+Longer than other modules, because the tree is one: what clients may get is seen, and kept apart, in one place.
 """
 
 import inspect

@@ -1,4 +1,7 @@
-"""What the services need from the outside world, as Protocols. Adapters provide it; tests hold fakes to it."""
+"""What the services need from the outside world, as Protocols. Adapters provide it; tests hold fakes to it.
+
+Longer than other modules, because it is the one contract between services and adapters: mostly docstrings, and no code.
+"""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager

@@ -5,8 +5,9 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 
-from audio_text.api.dto import EmailRequest, JobView, UploadAnswer, UploadRequest, checked_job_id
+from audio_text.api.dto import JobView, UploadAnswer, UploadRequest, checked_job_id
 from audio_text.api.job_requests import TranscribeRequest
+from audio_text.api.mail_views import EmailRequest
 from audio_text.api.messages import JobUpdateMessage
 from audio_text.domain.access import ANYBODY
 from audio_text.domain.events import JobUpdate

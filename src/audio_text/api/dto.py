@@ -1,4 +1,4 @@
-"""The wire: every JSON object that clients send or get over HTTP; nothing else knows these names."""
+"""The wire: uploads, jobs, dead letters, health and problems; what else is sent has modules of its own, `*_views`."""
 
 import re
 from datetime import datetime
@@ -10,7 +10,6 @@ from msgspec import Meta
 from audio_text.domain.access import Caller, Scope
 from audio_text.domain.backlog import QueuePlace
 from audio_text.domain.job import AttemptEnd, AttemptRecord, Job, JobStatus, Priority
-from audio_text.domain.mail import MailFormat
 from audio_text.domain.options import TranscriptionOptions
 from audio_text.errors import InvalidRequestError, JobNotFoundError
 from audio_text.ports import UploadTarget
@@ -26,10 +25,6 @@ NAME: dict[str, Any] = {
 """The schema of a file's name. It is `check_name` that looks, and says what is wrong in words."""
 
 MEDIA_TYPE = r"^[\x20-\x7e]{0,255}$"
-# Plain on purpose: the mail server is the judge, this only stops what is no address at all.
-_ATOM = r"[^\s@<>(),;:\"\[\]\\.\x00-\x1f\x7f-\x9f\ufeff]+"
-_ADDRESS = re.compile(rf"{_ATOM}(\.{_ATOM})*@{_ATOM}(\.{_ATOM})+")
-_LONGEST_ADDRESS = 254  # RFC 5321, 4.5.3.1.3
 _JOB_ID = re.compile(r"[\x21-\x7e]{1,100}")
 
 
@@ -252,38 +247,6 @@ class DeadLetterView(msgspec.Struct, frozen=True, kw_only=True):
     def of(cls, job: Job, attempts: list[AttemptRecord], *, caller: Caller) -> "DeadLetterView":
         """Show a dead letter as an operator sees it."""
         return cls(job=JobView.of(job, caller=caller), attempts=[WorkerAttemptView.of(record) for record in attempts])
-
-
-class EmailRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where to send a transcript, and as what."""
-
-    email: Annotated[
-        str,
-        Meta(
-            description="One address.",
-            examples=["ada@example.org"],
-            extra_json_schema={"maxLength": _LONGEST_ADDRESS, "pattern": f"^{_ADDRESS.pattern}$"},
-        ),
-    ]
-    formats: Annotated[
-        tuple[MailFormat, ...],
-        Meta(
-            description="What is attached; `[]`: nothing. The mail itself shows the text, or its beginning.",
-            examples=[["text", "vtt"]],
-            max_length=len(MailFormat),
-        ),
-    ] = (MailFormat.text, MailFormat.srt)
-
-    def __post_init__(self) -> None:
-        if len(self.email) > _LONGEST_ADDRESS or not _ADDRESS.fullmatch(self.email):
-            raise InvalidRequestError("`email` is not an e-mail address such as ada@example.org.")
-
-
-class EmailAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """The mail is stored, and sent until the mail server takes it or refuses it for good."""
-
-    success: Annotated[bool, Meta(description="Always true: failures are problems.", examples=[True])]
-    message: Annotated[str, Meta(description="A sentence.", examples=["The transcript is on its way."])]
 
 
 class Alive(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,9 +10,10 @@ from audio_text.api.access import ALSO_OPTION, Access
 from audio_text.api.choices import RetryRequest
 from audio_text.api.client_address import client_address
 from audio_text.api.dependencies import GivenCaller, GivenServices, GivenSettings
-from audio_text.api.dto import AttemptView, EmailAnswer, EmailRequest, JobView, checked_job_id
+from audio_text.api.dto import AttemptView, JobView, checked_job_id
 from audio_text.api.idempotency import REPLAYED_HEADER, GivenKey, checked_key, key_of
 from audio_text.api.job_requests import NotesRequest, TranscribeRequest
+from audio_text.api.mail_views import EmailAnswer, EmailRequest
 from audio_text.api.problems import documented, documented_header
 from audio_text.api.request_log import request_id_of
 from audio_text.domain.idempotency import digest_of

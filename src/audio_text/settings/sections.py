@@ -1,4 +1,7 @@
-"""The shape of every setting: one frozen Struct per table of settings.toml."""
+"""The shape of every setting: one frozen Struct per table of settings.toml.
+
+Longer than other modules, because it is read beside that one file.
+"""
 
 from difflib import get_close_matches
 from enum import StrEnum
