@@ -44,7 +44,9 @@ async def test_an_admin_gives_out_a_key_and_sees_its_secret_once(api: Api) -> No
     secret = made.pop("secret")
     assert re.fullmatch(r"atk_[0-9A-Za-z]{8}_[0-9A-Za-z]{49}", secret)
     assert secret.startswith(made["prefix"] + "_")
-    assert made["limits"] == {"requests_per_hour": None, "audio_seconds_per_day": None} | limits
+    assert (
+        made["limits"] == {"requests_per_hour": None, "audio_seconds_per_day": None, "highest_priority": None} | limits
+    )
     assert (made["owner"], made["name"], made["scopes"]) == ("acme", "nightly import", ["read", "submit"])
     life = datetime.fromisoformat(made["expires_at"]) - datetime.fromisoformat(made["created_at"])
     assert life == timedelta(hours=1)
