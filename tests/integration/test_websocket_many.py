@@ -37,7 +37,7 @@ async def test_a_client_is_told_of_each_job_it_subscribes_to(server: ApiProcess,
     jobs = [await worker.submitted() for _ in range(2)]
     async with following_many(server) as socket:
         greeting = await receive(socket)
-        assert greeting.keys() == {"type", "connection_id", "message", "timestamp"}
+        assert greeting.keys() == {"type", "connection_id", "message", "timestamp", "request_id"}
         for job in jobs:
             await say(socket, "subscribe", job_id=job.id)
             state = await news(socket)
