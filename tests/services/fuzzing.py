@@ -49,7 +49,7 @@ def fuzzed_service(settings: Settings, folder: Path) -> Iterator[ApiProcess]:
     raw = msgspec.to_builtins(settings)
     raw["job"]["default_model"] = "demo"
     raw["engine"] |= {"preload": ["demo"], "offline": True}
-    raw["mail"] |= {"host": mail.hostname, "port": mail.port, "start_tls": False}
+    raw["mail"] |= {"host": mail.hostname, "port": mail.port, "security": "none"}
     raw["secrets"] |= {"operator_token": OPERATOR_TOKEN, "webhooks_signing_key": OPERATOR_TOKEN}
     raw["access"]["open"] = False
     raw["limits"] |= dict.fromkeys(("requests_per_minute", "requests_per_hour", "refused_per_minute"), 0)
@@ -103,7 +103,8 @@ def _findings(report: dict[str, Any], account: str) -> Findings:
 
 def _key(api: ApiProcess) -> str:
     """A key that may do everything: what others may not do is for the tests of tenants."""
-    asked = {"owner": "fuzz", "name": "fuzz", "scopes": ["submit", "read", "admin"]}
+    scopes, limits = ["submit", "read", "admin"], {"highest_priority": "high"}
+    asked = {"owner": "fuzz", "name": "fuzz", "scopes": scopes, "limits": limits}
     answer = httpx.post(f"http://{api.address}/api/v1/keys", json=asked, headers=_bearer(OPERATOR_TOKEN))
     return answer.raise_for_status().json()["secret"]
 
