@@ -98,15 +98,15 @@ from typing import ClassVar
 class AudioTextError(Exception):
     """Something went wrong inside the service."""
 
+    # `retry_after_seconds`: when to try again, where that may help and can be told.
     code: ClassVar[str] = "internal_error"
     http_status: ClassVar[int] = 500
     request_id: str | None = None
     """Names the request in the logs of the service that refused it: known to its clients."""
-    retry_after_seconds: float | None = None
-    """When to try again, where that may help and can be told."""
 
-    def __init__(self, detail: str | None = None) -> None:
+    def __init__(self, detail: str | None = None, *, retry_after_seconds: float | None = None) -> None:
         self.detail = detail or inspect.cleandoc(type(self).__doc__ or "")
+        self.retry_after_seconds = retry_after_seconds
         super().__init__(self.detail)
 
 
@@ -453,10 +453,6 @@ class LimitReachedError(AudioTextError):
     code = "limit_reached"
     http_status = 429
 
-    def __init__(self, detail: str | None = None, *, retry_after_seconds: float | None = None) -> None:
-        super().__init__(detail)
-        self.retry_after_seconds = retry_after_seconds
-
 
 class RateLimitedError(LimitReachedError):
     """Too many requests: wait as long as Retry-After says, and send fewer."""
@@ -613,10 +609,6 @@ class TierFullError(TransientError):
 
     code = "tier_full"
 
-    def __init__(self, detail: str | None = None, *, retry_after_seconds: float | None = None) -> None:
-        super().__init__(detail)
-        self.retry_after_seconds = retry_after_seconds
-
 
 class MailUnavailableError(TransientError):
     """Mail cannot be sent just now."""
@@ -625,13 +617,9 @@ class MailUnavailableError(TransientError):
 
 
 class RemoteUnavailableError(TransientError):
-    """The server that the address leads to cannot be reached just now; `retry_after` are the seconds it asks for."""
+    """The server that the address leads to cannot be reached just now."""
 
     code = "remote_unavailable"
-
-    def __init__(self, detail: str | None = None, *, retry_after: float | None = None) -> None:
-        super().__init__(detail)
-        self.retry_after = retry_after
 
 
 class WebhooksDisabledError(TransientError):

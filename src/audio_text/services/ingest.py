@@ -213,7 +213,9 @@ class _Found(msgspec.Struct, frozen=True, kw_only=True):
 def _check_status(response: RemoteResponse) -> None:
     status, host = response.status, response.url.authority
     if is_passing(status):
-        raise RemoteUnavailableError(f"{host} answers {status} just now.", retry_after=retry_after(response.headers))
+        raise RemoteUnavailableError(
+            f"{host} answers {status} just now.", retry_after_seconds=retry_after(response.headers)
+        )
     if status >= REFUSED:
         raise RemoteRefusedError(f"{host} does not give this file away: it answers {status}.")
     if status != OK:

@@ -201,8 +201,8 @@ class TranscriptionService:
         if delay is None:
             await self._fail(attempt, error, is_dead_letter=True)
             return
-        if isinstance(error, RemoteUnavailableError) and error.retry_after:
-            delay = max(delay, min(error.retry_after, MOST_PATIENCE_SECONDS))
+        if isinstance(error, RemoteUnavailableError) and error.retry_after_seconds:
+            delay = max(delay, min(error.retry_after_seconds, MOST_PATIENCE_SECONDS))
         log.warning("job_will_be_retried", code=error.code, error=error.detail, delay_seconds=delay)
         reason = Released(end=AttemptEnd.retried, error_code=error.code, error_message=error.detail)
         await self._release(attempt, delay_seconds=delay, reason=reason)
