@@ -268,7 +268,7 @@ class BatchRepository(Protocol):
         ...
 
     async def submitted(self, key: IdempotencyKey) -> tuple[str, Batch] | None:
-        """The fingerprint and the batch that its owner submitted under this text; None: there is none."""
+        """The fingerprint and the batch, with its tally, that its owner submitted under this text; None: none."""
         ...
 
     async def get(self, batch_id: str) -> Batch:

@@ -105,7 +105,7 @@ class BatchesContract:
         assert not await tables.batches.add(make_batch("b5", owner=None), members("b5"), key=key(owner=None))
         found = await tables.batches.submitted(key(fingerprint="whatever"))
         assert found is not None
-        assert (found[0], found[1].id) == ("f", "b1")
+        assert (found[0], found[1].id, found[1].tally) == ("f", "b1", Tally(pending=2))
         assert await tables.batches.submitted(key("other")) is None
 
     async def test_the_newest_come_first_page_by_page_and_only_the_owners(self, tables: Tables) -> None:

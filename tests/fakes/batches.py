@@ -44,7 +44,7 @@ class FakeBatchRepository:
         if (key.owner, key.text) not in self._keys:
             return None
         fingerprint, batch_id = self._keys[key.owner, key.text]
-        return fingerprint, self._batches[batch_id]
+        return fingerprint, await self.get(batch_id)
 
     async def get(self, batch_id: str) -> Batch:
         await self._jobs.check()

@@ -32,8 +32,6 @@ SELECT id FROM added
 _ADMITTED = f"), admitted AS MATERIALIZED (SELECT id FROM added WHERE {WITHIN_QUOTA}), jobs AS ("  # noqa: S608 -- our own text
 ADD_IN_QUOTA = ADD.replace("), jobs AS (", _ADMITTED).replace("FROM added CROSS JOIN", "FROM admitted CROSS JOIN")
 
-SUBMITTED = "SELECT * FROM batch WHERE COALESCE(owner, '') = COALESCE({}::text, '') AND key = {}"
-
 TALLY = """
 SELECT count(*) FILTER (WHERE status = 'pending') AS pending,
        count(*) FILTER (WHERE status = 'processing') AS processing,
@@ -45,6 +43,8 @@ FROM transcription_job WHERE batch_id = batch.id
 """
 
 COUNTED = f"SELECT batch.*, tally.* FROM batch CROSS JOIN LATERAL ({TALLY}) AS tally"  # noqa: S608 -- our own text
+
+SUBMITTED = f"{COUNTED} WHERE COALESCE(batch.owner, '') = COALESCE({{}}::text, '') AND batch.key = {{}}"
 
 GET = f"{COUNTED} WHERE batch.id = {{}}"
 

@@ -12,7 +12,7 @@ import structlog
 from msgspec.structs import replace
 
 from audio_text.domain.access import Caller
-from audio_text.domain.batch import MOST_JOBS, Batch
+from audio_text.domain.batch import MOST_JOBS, Batch, Tally
 from audio_text.domain.idempotency import IdempotencyKey
 from audio_text.domain.job import Job, JobStatus
 from audio_text.domain.listing import JobQuery
@@ -97,7 +97,7 @@ class BatchService:
             raise DatabaseUnavailableError("This key is given to one batch after another: try again.")
         log.info("batch_submitted", batch_id=batch.id, jobs=len(members))
         await _each(members, lambda job: wake(self._queue, job.tier, job))
-        return await self._batches.get(batch.id), True
+        return replace(batch, tally=Tally(pending=len(members))), True
 
     async def get(self, batch_id: str, *, caller: Caller) -> Batch:
         """Read one, with its tally."""
@@ -138,7 +138,7 @@ class BatchService:
         fingerprint, batch = earlier
         if fingerprint != key.fingerprint:
             raise IdempotencyKeyReusedError
-        return await self._batches.get(batch.id)
+        return batch
 
     async def _checked(self, submissions: Sequence[Submission]) -> list[Job]:
         refusals: dict[int, AudioTextError] = {}
