@@ -16,7 +16,7 @@ from litestar.types import ASGIApp, Receive, Send
 from litestar.types import Scope as AsgiScope
 
 from audio_text.api.access import ALSO_OPTION, OPTION, TICKET_OPTION, Access
-from audio_text.api.client_address import client_address
+from audio_text.api.client_address import address_of
 from audio_text.api.dto import checked_job_id
 from audio_text.api.messages import ErrorMessage
 from audio_text.bootstrap import ApiServices
@@ -127,7 +127,7 @@ async def _caller(connection: Connection, handler: BaseRouteHandler, access: Acc
     if secret is None:
         raise UnauthorizedError
     if not keys.remembers(secret):
-        await _services(connection).limiting.require_trusted(_address(connection))
+        await _services(connection).limiting.require_trusted(address_of(connection))
     async with _refusals_counted(connection):
         return await keys.caller(secret)
 
@@ -137,13 +137,8 @@ async def _refusals_counted(connection: Connection) -> AsyncGenerator[None]:
     try:
         yield
     except UnauthorizedError:
-        await _services(connection).limiting.count_refused(_address(connection))
+        await _services(connection).limiting.count_refused(address_of(connection))
         raise
-
-
-def _address(connection: Connection) -> str:
-    settings = cast("Settings", connection.app.state.settings)
-    return client_address(connection.scope, settings.access.trusted_proxies)
 
 
 def _bearer(headers: list[str]) -> str | None:

@@ -3,7 +3,11 @@
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from typing import Any
+from typing import Any, cast
+
+from litestar.connection import ASGIConnection
+
+from audio_text.settings import Settings
 
 Address = IPv4Address | IPv6Address
 
@@ -34,6 +38,12 @@ def client_address(scope: Any, trusted_proxies: tuple[str, ...]) -> str:  # noqa
             break
         found = hop
     return str(found)
+
+
+def address_of(connection: ASGIConnection[Any, Any, Any, Any]) -> str:
+    """Give the address of whoever sent this request, or opened this socket, as the settings let it be told."""
+    settings = cast("Settings", connection.app.state.settings)
+    return client_address(connection.scope, settings.access.trusted_proxies)
 
 
 def _hops(headers: Iterable[tuple[bytes, bytes]]) -> Iterator[str]:

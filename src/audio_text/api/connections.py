@@ -14,7 +14,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from audio_text.api.access import TICKET_OPTION
 from audio_text.api.authentication import caller_of
-from audio_text.api.client_address import client_address
+from audio_text.api.client_address import address_of
 from audio_text.domain.access import ANYBODY
 from audio_text.errors import TooManyConnectionsError
 from audio_text.services.limiting import who
@@ -34,7 +34,7 @@ async def take_connection(connection: Connection, handler: BaseRouteHandler) -> 
     most = settings.limits.connections_per_key
     if not most or not (isinstance(connection, WebSocket) or handler.opt.get(TICKET_OPTION)):
         return
-    address = client_address(connection.scope, settings.access.trusted_proxies)
+    address = address_of(connection)
     whose = who(caller_of(connection.scope) or ANYBODY, address)
     counts = cast("Counter[str]", connection.app.state.setdefault(_OPEN, Counter()))
     if counts[whose] >= most:

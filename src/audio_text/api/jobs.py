@@ -8,7 +8,7 @@ from litestar.params import JSONBody, PathParameter
 
 from audio_text.api.access import ALSO_OPTION, Access
 from audio_text.api.choices import RetryRequest
-from audio_text.api.client_address import client_address
+from audio_text.api.client_address import address_of
 from audio_text.api.dependencies import GivenCaller, GivenServices, GivenSettings
 from audio_text.api.dto import AttemptView, JobView, checked_job_id
 from audio_text.api.idempotency import REPLAYED_HEADER, GivenKey, checked_key, key_of
@@ -140,14 +140,13 @@ async def mail_transcript(
     job_id: JobId,
     data: JSONBody[EmailRequest],
     services: GivenServices,
-    settings: GivenSettings,
     caller: GivenCaller,
 ) -> EmailAnswer:
     """Send the transcript of a completed job to an address: the text, and files of it.
 
     It goes out within seconds. While the mail server is away, it is tried again for days.
     """
-    address = client_address(request.scope, settings.access.trusted_proxies)
+    address = address_of(request)
     await services.mailing.order(
         checked_job_id(job_id), to=data.email, formats=data.formats, caller=caller, address=address
     )

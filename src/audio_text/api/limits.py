@@ -12,9 +12,10 @@ from litestar.handlers.base import BaseRouteHandler
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from audio_text.api.access import OPTION, Access
-from audio_text.api.client_address import client_address
+from audio_text.api.authentication import caller_of
+from audio_text.api.client_address import address_of
 from audio_text.bootstrap import ApiServices
-from audio_text.domain.access import ANYBODY, Caller
+from audio_text.domain.access import ANYBODY
 from audio_text.domain.usage import Hit
 from audio_text.errors import RateLimitedError
 from audio_text.settings import Settings
@@ -42,10 +43,8 @@ async def count_request(connection: Connection, handler: BaseRouteHandler) -> No
     if handler.opt.get(OPTION) in _UNCOUNTED or cast("Any", connection.scope).get("method") == "OPTIONS":
         return
     services = cast("ApiServices", connection.app.state.services)
-    settings = cast("Settings", connection.app.state.settings)
-    address = client_address(connection.scope, settings.access.trusted_proxies)
-    caller = cast("Caller", connection.scope["state"].get("caller", ANYBODY))
-    hit = await services.limiting.count(caller, address=address)
+    caller = caller_of(connection.scope) or ANYBODY
+    hit = await services.limiting.count(caller, address=address_of(connection))
     if hit is None:
         return
     connection.scope["state"][_HIT] = hit

@@ -8,8 +8,8 @@ from litestar.openapi.spec import Example
 from litestar.params import QueryParameter
 
 from audio_text.api.access import Access
-from audio_text.api.client_address import client_address
-from audio_text.api.dependencies import GivenCaller, GivenServices, GivenSettings
+from audio_text.api.client_address import address_of
+from audio_text.api.dependencies import GivenCaller, GivenServices
 from audio_text.api.problems import documented
 from audio_text.api.usage_views import Amount, UsageView
 from audio_text.domain.access import Caller, Scope
@@ -38,7 +38,6 @@ async def read_usage(
     *,
     request: Request[Any, Any, Any],
     services: GivenServices,
-    settings: GivenSettings,
     caller: GivenCaller,
     key_id: _KeyId = None,
 ) -> UsageView:
@@ -48,7 +47,7 @@ async def read_usage(
             raise KeyNotFoundError
         key = await services.access.get(key_id)
         caller = Caller(owner=key.owner, key_id=key.id, limits=key.limits)
-    address = client_address(request.scope, settings.access.trusted_proxies)
+    address = address_of(request)
     allowance = services.limiting.allowance(caller)
     windows = await services.limiting.windows(caller, address=address)
     minute, hour = _rates(allowance, windows)
