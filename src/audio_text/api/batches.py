@@ -1,7 +1,6 @@
 """Routes of batches: submit many recordings at once, see how far they are, cancel them, take all transcripts."""
 
-from datetime import datetime
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 from litestar import Request, Response, Router, get, post
 from litestar.openapi.datastructures import ResponseSpec
@@ -14,7 +13,7 @@ from audio_text.api.batch_views import BatchRequest, BatchView
 from audio_text.api.dependencies import GivenCaller, GivenServices, GivenSettings
 from audio_text.api.dto import checked_job_id
 from audio_text.api.idempotency import REPLAYED_HEADER, GivenBatchKey, checked_key, key_of
-from audio_text.api.paging import LINK, Cursor, Limit, decoded, encoded, link
+from audio_text.api.paging import LINK, Cursor, Limit, moment, page, page_size
 from audio_text.api.problems import documented, documented_header
 from audio_text.api.request_log import request_id_of
 from audio_text.api.transcripts import document_of
@@ -111,13 +110,11 @@ async def read_batches(
     cursor: Cursor = None,
 ) -> Response[list[BatchView]]:
     """List your batches, newest first, a page at a time."""
-    size = min(limit or settings.job.list_limit, settings.job.list_limit)
-    before = cast("tuple[datetime, str]", decoded(cursor, of=PATH)) if cursor else None
-    found = await services.batches.newest(caller=caller, limit=size + 1, before=before)
-    batches, headers = found[:size], dict[str, str]()
-    if len(found) > size:
-        place = (batches[-1].created_at, batches[-1].id)
-        headers = link(PATH, [("limit", size)], cursor=encoded(place, of=PATH))
+    size = page_size(limit, settings)
+    found = await services.batches.newest(caller=caller, limit=size + 1, before=moment(cursor, of=PATH))
+    batches, headers = page(
+        found, size, at=lambda batch: (batch.created_at, batch.id), path=PATH, query=[("limit", size)], of=PATH
+    )
     return Response([BatchView.of(batch) for batch in batches], headers=headers)
 
 

@@ -1,15 +1,12 @@
 """Routes of an operator: the jobs that were given up, and what becomes of each."""
 
-from datetime import datetime
-from typing import cast
-
 from litestar import Response, Router, delete, get, post
 
 from audio_text.api.access import Access
 from audio_text.api.dependencies import GivenCaller, GivenServices, GivenSettings
 from audio_text.api.dto import DeadLetterView, JobView, checked_job_id
 from audio_text.api.jobs import JobId
-from audio_text.api.paging import LINK, Cursor, Limit, decoded, encoded, link
+from audio_text.api.paging import LINK, Cursor, Limit, moment, page, page_size
 from audio_text.api.problems import documented, documented_header
 from audio_text.domain.job import Job
 from audio_text.domain.listing import Place
@@ -39,11 +36,9 @@ async def read_dead_letters(
     *, services: GivenServices, caller: GivenCaller, settings: GivenSettings, limit: Limit = None, cursor: Cursor = None
 ) -> Response[list[JobView]]:
     """List jobs whose attempts were used up, whoever submitted them, a page at a time."""
-    size = min(limit or settings.job.list_limit, settings.job.list_limit)
-    found = await services.dead_letters.newest(limit=size + 1, before=_before(cursor))
-    jobs, headers = found[:size], dict[str, str]()
-    if len(found) > size:
-        headers = link(PATH, [("limit", size)], cursor=encoded(_place(jobs[-1]), of=PATH))
+    size = page_size(limit, settings)
+    found = await services.dead_letters.newest(limit=size + 1, before=moment(cursor, of=PATH))
+    jobs, headers = page(found, size, at=_place, path=PATH, query=[("limit", size)], of=PATH)
     return Response([JobView.of(job, caller=caller) for job in jobs], headers=headers)
 
 
@@ -83,10 +78,6 @@ async def requeue_dead_letter(job_id: JobId, services: GivenServices, caller: Gi
 async def drop_dead_letter(job_id: JobId, services: GivenServices) -> None:
     """Take it off the list. The job stays, failed."""
     await services.dead_letters.drop(checked_job_id(job_id))
-
-
-def _before(cursor: str | None) -> tuple[datetime, str] | None:
-    return cast("tuple[datetime, str]", decoded(cursor, of=PATH)) if cursor else None
 
 
 def _place(job: Job) -> Place:

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from audio_text.api.access import Access
 from audio_text.api.dependencies import GivenCaller, GivenServices, GivenSettings
 from audio_text.api.dto import JobView
-from audio_text.api.paging import LINK, Cursor, Limit, decoded, encoded, link
+from audio_text.api.paging import LINK, Cursor, Limit, decoded, page, page_size
 from audio_text.api.problems import documented, documented_header
 from audio_text.domain.job import JobStatus
 from audio_text.domain.listing import JobQuery, JobSort
@@ -149,13 +149,11 @@ async def read_jobs(  # noqa: PLR0913 -- one for each parameter of the query
         is_ascending=order == "asc",
     )
     kind = float if sort is JobSort.duration else datetime
-    size = min(limit or settings.job.list_limit, settings.job.list_limit)
+    size = page_size(limit, settings)
     asked = replace(query, after=decoded(cursor, of=query, kind=kind) if cursor else None)
     found = await services.lifecycle.find(asked, limit=size + 1)
-    jobs, headers = found[:size], dict[str, str]()
-    if len(found) > size:
-        pairs = [*_pairs(query), ("limit", size)]
-        headers = link(PATH, pairs, cursor=encoded(query.place_of(jobs[-1]), of=query))
+    pairs = [*_pairs(query), ("limit", size)]
+    jobs, headers = page(found, size, at=query.place_of, path=PATH, query=pairs, of=query)
     places = await services.backlog.places(jobs)
     return Response([JobView.of(job, places.get(job.id), caller=caller) for job in jobs], headers=headers)
 

@@ -1,8 +1,7 @@
 """Routes of an admin: keys, given out, listed, rotated and revoked; and the tickets that anybody may ask for."""
 
 import re
-from datetime import datetime
-from typing import Annotated, cast
+from typing import Annotated
 
 from litestar import Response, Router, delete, get, post
 from litestar.openapi.spec import Example
@@ -19,7 +18,7 @@ from audio_text.api.key_views import (
     RotationRequest,
     TicketView,
 )
-from audio_text.api.paging import LINK, Cursor, Limit, decoded, encoded, link
+from audio_text.api.paging import LINK, Cursor, Limit, moment, page, page_size
 from audio_text.api.problems import documented, documented_header
 from audio_text.errors import (
     DatabaseUnavailableError,
@@ -87,14 +86,10 @@ async def read_keys(
     cursor: Cursor = None,
 ) -> Response[list[KeyView]]:
     """List keys, revoked and expired ones among them, a page at a time."""
-    size = min(limit or settings.job.list_limit, settings.job.list_limit)
-    kind = (PATH, owner)
-    before = cast("tuple[datetime, str]", decoded(cursor, of=kind)) if cursor else None
-    found = await services.access.list(owner, limit=size + 1, before=before)
-    keys, headers = found[:size], dict[str, str]()
-    if len(found) > size:
-        query = [("limit", size), *([("owner", owner)] if owner else [])]
-        headers = link(PATH, query, cursor=encoded((keys[-1].created_at, keys[-1].id), of=kind))
+    size, kind = page_size(limit, settings), (PATH, owner)
+    found = await services.access.list(owner, limit=size + 1, before=moment(cursor, of=kind))
+    query = [("limit", size), *([("owner", owner)] if owner else [])]
+    keys, headers = page(found, size, at=lambda key: (key.created_at, key.id), path=PATH, query=query, of=kind)
     return Response([KeyView.of(key) for key in keys], headers=headers)
 
 

@@ -2,9 +2,9 @@
 
 import hashlib
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, TypeVar, cast
 from urllib.parse import urlencode
 
 import msgspec
@@ -14,6 +14,9 @@ from msgspec import Meta
 
 from audio_text.domain.listing import Place
 from audio_text.errors import InvalidRequestError
+from audio_text.settings import Settings
+
+T = TypeVar("T")
 
 LINK = 'The next page, rel="next", if there is one.'
 
@@ -59,8 +62,36 @@ def decoded(cursor: str, *, of: object, kind: type[datetime | float] = datetime)
     return value, job_id
 
 
-def link(path: str, query: Iterable[tuple[str, object]], *, cursor: str) -> dict[str, str]:
-    """Point to the page behind a cursor, in a header."""
+def page_size(limit: int | None, settings: Settings) -> int:
+    """How many a page has: as many as were asked for, or as there may be."""
+    return min(limit or settings.job.list_limit, settings.job.list_limit)
+
+
+def moment(cursor: str | None, *, of: object) -> tuple[datetime, str] | None:
+    """Read a cursor of a list that is sorted by a time; None at its beginning. Raises InvalidRequestError."""
+    return cast("tuple[datetime, str]", decoded(cursor, of=of)) if cursor else None
+
+
+def page(
+    found: Sequence[T],
+    size: int,
+    *,
+    at: Callable[[T], Place],
+    path: str,
+    query: Iterable[tuple[str, object]],
+    of: object,
+) -> tuple[Sequence[T], dict[str, str]]:
+    """Cut a page off what was found, at least one more if there is one; with it, the header that points to the next.
+
+    `at` is where an item stands in the list, `path` and `query` are the list's, `of` is as for `encoded`.
+    """
+    items = found[:size]
+    if len(found) == len(items):
+        return items, {}
+    return items, _link(path, query, cursor=encoded(at(items[-1]), of=of))
+
+
+def _link(path: str, query: Iterable[tuple[str, object]], *, cursor: str) -> dict[str, str]:
     return {"Link": f'<{path}?{urlencode([*query, ("cursor", cursor)])}>; rel="next"'}
 
 

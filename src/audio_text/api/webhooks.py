@@ -1,7 +1,6 @@
 """Routes of webhooks: what an owner wants to be told, how its calls went, and the way back after a pause."""
 
-from datetime import datetime
-from typing import Annotated, cast
+from typing import Annotated
 
 from litestar import Response, Router, delete, get, patch, post
 from litestar.openapi.spec import Example
@@ -10,7 +9,7 @@ from msgspec import UNSET
 
 from audio_text.api.access import Access
 from audio_text.api.dependencies import GivenCaller, GivenServices, GivenSettings
-from audio_text.api.paging import LINK, Cursor, Limit, decoded, encoded, link
+from audio_text.api.paging import LINK, Cursor, Limit, moment, page, page_size
 from audio_text.api.problems import documented, documented_header
 from audio_text.api.webhook_views import (
     DeliveryView,
@@ -181,13 +180,12 @@ async def read_deliveries(
 ) -> Response[list[DeliveryView]]:
     """List what was sent to a webhook, or is yet to be, with the log of each, a page at a time."""
     path = f"{PATH}/{webhook_id}/deliveries"
-    size = min(limit or settings.job.list_limit, settings.job.list_limit)
-    before = cast("tuple[datetime, str]", decoded(cursor, of=path)) if cursor else None
-    found = await services.webhooks.deliveries(caller, webhook_id, limit=size + 1, before=before)
-    page, headers = found[:size], dict[str, str]()
-    if len(found) > size:
-        headers = link(path, [("limit", size)], cursor=encoded((page[-1].created_at, page[-1].id), of=path))
-    return Response([DeliveryView.of(delivery) for delivery in page], headers=headers)
+    size = page_size(limit, settings)
+    found = await services.webhooks.deliveries(caller, webhook_id, limit=size + 1, before=moment(cursor, of=path))
+    deliveries, headers = page(
+        found, size, at=lambda told: (told.created_at, told.id), path=path, query=[("limit", size)], of=path
+    )
+    return Response([DeliveryView.of(delivery) for delivery in deliveries], headers=headers)
 
 
 @post(
