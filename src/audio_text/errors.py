@@ -98,7 +98,6 @@ from typing import ClassVar
 class AudioTextError(Exception):
     """Something went wrong inside the service."""
 
-    # `retry_after_seconds`: when to try again, where that may help and can be told.
     code: ClassVar[str] = "internal_error"
     http_status: ClassVar[int] = 500
     request_id: str | None = None
@@ -106,6 +105,7 @@ class AudioTextError(Exception):
 
     def __init__(self, detail: str | None = None, *, retry_after_seconds: float | None = None) -> None:
         self.detail = detail or inspect.cleandoc(type(self).__doc__ or "")
+        # When to try again, where that may help and can be told.
         self.retry_after_seconds = retry_after_seconds
         super().__init__(self.detail)
 
