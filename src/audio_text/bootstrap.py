@@ -8,7 +8,7 @@ from tempfile import gettempdir
 
 import msgspec
 
-from audio_text.adapters.batch_table import BatchTable
+from audio_text.adapters.batch_table import PiccoloBatchRepository
 from audio_text.adapters.database import open_database
 from audio_text.adapters.deliveries import PiccoloDeliveryRepository
 from audio_text.adapters.disk_store import DiskAudioStore
@@ -76,7 +76,7 @@ async def open_resources(settings: Settings, *, name: str, live: bool) -> AsyncG
             keys=PiccoloKeyRepository(database),
             deliveries=PiccoloDeliveryRepository(database),
             webhooks=PiccoloWebhookRepository(database),
-            batches=BatchTable(database),
+            batches=PiccoloBatchRepository(database),
         )
 
 

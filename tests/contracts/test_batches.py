@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import pytest
 from msgspec.structs import replace
 
-from audio_text.adapters.batch_table import BatchTable
+from audio_text.adapters.batch_table import PiccoloBatchRepository
 from audio_text.adapters.database import open_database
 from audio_text.adapters.repository import PiccoloJobRepository
 from audio_text.domain.batch import MOST_JOBS, Batch, Tally
@@ -155,4 +155,4 @@ class TestPostgres(BatchesContract):
     @pytest.fixture
     async def tables(self, database: Database) -> AsyncGenerator[Tables]:
         async with open_database(database.settings, database.password, application_name="test") as engine:
-            yield Tables(PiccoloJobRepository(engine), BatchTable(engine))
+            yield Tables(PiccoloJobRepository(engine), PiccoloBatchRepository(engine))

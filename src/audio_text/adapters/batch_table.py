@@ -72,7 +72,7 @@ RETURNING id
 """
 
 
-class BatchTable(Statements):
+class PiccoloBatchRepository(Statements):
     """The port `BatchRepository` over a Piccolo engine."""
 
     async def add(

@@ -69,7 +69,7 @@ class WebhookService:
                 f"There are {self._settings.per_owner} webhooks, as many as one owner may have: delete one first."
             )
         log.info("webhook_created", endpoint_id=endpoint.id, events=endpoint.events)
-        return await self._webhooks.get(endpoint.id), secret
+        return endpoint, secret
 
     async def list(self, caller: Caller) -> list[WebhookEndpoint]:
         """All that exist for the caller, the oldest first."""
