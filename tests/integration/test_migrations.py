@@ -40,8 +40,15 @@ NAMES = [
 TABLES = APP_CONFIG.table_classes
 
 EVERYTHING = """
-SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace
+SELECT relname AS name FROM pg_class WHERE relnamespace = 'public'::regnamespace
 UNION SELECT typname FROM pg_type WHERE typnamespace = 'public'::regnamespace
+UNION SELECT proname || pg_get_functiondef(oid) FROM pg_proc WHERE pronamespace = 'public'::regnamespace
+UNION SELECT pg_get_triggerdef(oid) FROM pg_trigger WHERE NOT tgisinternal
+UNION SELECT indexdef FROM pg_indexes WHERE schemaname = 'public'
+UNION SELECT attrelid::regclass || '.' || attname || ' ' || format_type(atttypid, atttypmod)
+    FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid
+    WHERE relnamespace = 'public'::regnamespace AND attnum > 0 AND NOT attisdropped
+ORDER BY name
 """
 
 
@@ -74,7 +81,7 @@ async def test_a_migration_that_fails_leaves_nothing_behind(empty_database: Data
     await _fetch(empty_database, "CREATE TABLE transcription_segment ()")
     with pytest.raises(AudioTextError, match="refused a statement"):
         await migrate(empty_database.settings, empty_database.password)
-    tables = {row["relname"] for row in await _fetch(empty_database, EVERYTHING)}
+    tables = {row["name"] for row in await _fetch(empty_database, EVERYTHING)}
     assert "transcription_job" not in tables
     await _fetch(empty_database, "DROP TABLE transcription_segment")
     assert await migrate(empty_database.settings, empty_database.password) == NAMES[1:]

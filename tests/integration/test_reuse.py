@@ -10,6 +10,7 @@ import media
 from audio_text.domain.job import Job
 from recordings import DATA
 from services.api import Api
+from services.waiting import until
 from services.worker import worker_process
 
 
@@ -33,6 +34,7 @@ async def test_the_same_bytes_are_answered_from_the_earlier_job_only_where_that_
         submitted = [await api.submit("talk.flac", recording, mode="demo") for _ in range(2)]
         first, decoded = [await ended(api, job["id"]) for job in submitted]
         reused = await ended(api, (await api.submit("again.flac", recording, mode="demo", reuse=True))["id"])
+        await until(lambda: len(worker.logged("job_completed")) == 3)
         completions = worker.logged("job_completed")
 
     shown = (await api.client.get(f"/api/v1/job/status/{reused.id}")).json()
