@@ -87,7 +87,8 @@
 
 The docstring of a class is its default message: a sentence for a person, saying what to do.
 
-Longer than other modules, because the tree is one: what clients may get is seen, and kept apart, in one place.
+Longer than other modules, because the tree is one: what clients may get is seen, and kept apart, in one place. Cut by
+area, its branches would lie in pieces: what is worth another try, for one, comes from every area.
 """
 
 import inspect
