@@ -8,7 +8,8 @@ from audio_text.domain.media import extension_of
 from audio_text.domain.origins import origin_of
 from audio_text.domain.tiers import FALLBACK_TIER
 from audio_text.settings.keys import SECRETS, dotted, suggestion
-from audio_text.settings.sections import MailSecurity, Settings, StoreKind
+from audio_text.settings.outside import MailSecurity, StoreKind
+from audio_text.settings.sections import Settings
 
 OriginOf = Callable[[str], str]
 """Where the value of a key (dotted) came from, in words."""
