@@ -123,6 +123,12 @@ async def service(server: ApiProcess) -> AsyncIterator[Tenants]:
         yield service
 
 
+@pytest.fixture(scope="module")
+async def has(service: Tenants) -> Belongings:
+    """What Ada has, for all who must not reach it: refusals change nothing."""
+    return await service.ada_has()
+
+
 def expected(route: Route, status: int) -> int:
     return 4_000 + status if route.method == "WS" else status
 
@@ -137,8 +143,10 @@ def test_every_route_that_takes_a_key_has_a_case_and_every_case_a_route() -> Non
 
 
 @every_route
-async def test_a_stranger_gets_what_is_got_for_what_does_not_exist(service: Tenants, route: Route) -> None:
-    case, has = CASES[route.name], await service.ada_has()
+async def test_a_stranger_gets_what_is_got_for_what_does_not_exist(
+    service: Tenants, has: Belongings, route: Route
+) -> None:
+    case = CASES[route.name]
     told = await service.call(route.name, case, has, who="bob")
     unknown = await service.call(route.name, case, has.unknown, who="bob")
     assert told.status == case.stranger
@@ -161,8 +169,10 @@ async def test_its_owner_is_let_in(service: Tenants, route: Route) -> None:
 
 
 @every_route
-async def test_a_key_of_the_owner_without_the_scope_is_told_which_it_lacks(service: Tenants, route: Route) -> None:
-    case, has = CASES[route.name], await service.ada_has()
+async def test_a_key_of_the_owner_without_the_scope_is_told_which_it_lacks(
+    service: Tenants, has: Belongings, route: Route
+) -> None:
+    case = CASES[route.name]
     assert route.access is not None
     for who in {"ada submit", "ada read", "ada admin"} - {f"ada {route.access.value}"}:
         told = await service.call(route.name, case, has, who=who)
@@ -187,8 +197,10 @@ async def test_a_key_that_only_brings_work_is_never_told_what_was_said(service: 
 
 @every_route
 @pytest.mark.parametrize("who", [None, "unknown"])
-async def test_without_a_key_that_is_known_nothing_is_told(service: Tenants, route: Route, who: str | None) -> None:
-    case, has = CASES[route.name], await service.ada_has()
+async def test_without_a_key_that_is_known_nothing_is_told(
+    service: Tenants, has: Belongings, route: Route, who: str | None
+) -> None:
+    case = CASES[route.name]
     told = await service.call(route.name, case, has, who=who)
     assert told.status == expected(route, 401)
     assert leaked(told, case, has) == []
