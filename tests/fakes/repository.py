@@ -11,13 +11,13 @@ from audio_text.errors import InvalidRequestError, JobNotFoundError, JobStateErr
 from audio_text.ports import Again, Notes, Released
 from fakes.backlog import FakeJobBacklog
 from fakes.claims import FakeJobClaims
-from fakes.keys import FakeJobKeys
 from fakes.rows import RETRYABLE, UNFINISHED, end, storable_struct
 from fakes.search import FakeJobSearch
+from fakes.submission import FakeJobSubmission
 from fakes.upkeep import FakeJobUpkeep
 
 
-class FakeJobRepository(FakeJobKeys, FakeJobClaims, FakeJobSearch, FakeJobBacklog, FakeJobUpkeep):
+class FakeJobRepository(FakeJobSubmission, FakeJobClaims, FakeJobSearch, FakeJobBacklog, FakeJobUpkeep):
     """`jobs` is open to tests; while `is_down`, every method raises DatabaseUnavailableError."""
 
     async def get(self, job_id: str) -> Job:

@@ -271,7 +271,7 @@ async def test_every_method_is_one_statement(engine: PooledEngine, jobs: Piccolo
         "add": lambda: jobs.add(job),
         "add under key": lambda: jobs.add(make_job(), key=KEY),
         "submitted": lambda: jobs.submitted(KEY),
-        "forget_keys": lambda: jobs.forget_keys(limit=10),
+        "forget_idempotency_keys": lambda: jobs.forget_idempotency_keys(limit=10),
         "get": lambda: jobs.get(job.id),
         "find": lambda: jobs.find(JobQuery(), limit=10),
         "claim": lambda: jobs.claim(TIER, owner="w", lease_seconds=60),

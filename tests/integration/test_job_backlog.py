@@ -8,8 +8,8 @@ from piccolo.querystring import QueryString
 
 from audio_text.adapters.job_backlog import BACKLOGS
 from audio_text.adapters.job_claims import CLAIM, COMPLETE, FAIL, RECORD, RELEASE
-from audio_text.adapters.job_keys import ADD
 from audio_text.adapters.job_search import statement_of
+from audio_text.adapters.job_submission import ADD
 from audio_text.adapters.job_table import ATTEMPTS, CANCEL, DEAD_LETTERS, GET, RETRY, SEGMENTS
 from audio_text.adapters.job_upkeep import (
     DELETE_EXPIRED,

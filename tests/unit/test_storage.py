@@ -11,7 +11,7 @@ from audio_text.domain.job import JobStatus
 from audio_text.domain.object_keys import new_key
 from audio_text.errors import DatabaseUnavailableError, StoreUnavailableError
 from audio_text.ports import Resources
-from audio_text.services.storage import BATCH, EXPIRY, KEYS, SWEEP, StorageService
+from audio_text.services.storage import BATCH, EXPIRY, IDEMPOTENCY_KEYS, SWEEP, StorageService
 from factories import make_job, make_settings
 from fakes.batches import FakeBatchRepository
 from fakes.events import FakeEventStream
@@ -139,13 +139,13 @@ async def test_all_expired_jobs_go_at_once_in_bounded_portions() -> None:
 async def test_expired_keys_go_with_expired_jobs_and_their_own_jobs_stay() -> None:
     world = World()
     key = IdempotencyKey(text="k", fingerprint="f", seconds=0)
-    for number in range(KEYS + 1):
+    for number in range(IDEMPOTENCY_KEYS + 1):
         await world.jobs.add(make_job(), key=msgspec.structs.replace(key, text=str(number)))
 
     await world.service.delete_expired()
 
-    assert await world.jobs.forget_keys(limit=1) == 0
-    assert len(world.jobs.jobs) == KEYS + 1
+    assert await world.jobs.forget_idempotency_keys(limit=1) == 0
+    assert len(world.jobs.jobs) == IDEMPOTENCY_KEYS + 1
 
 
 async def test_a_recording_that_another_job_needs_outlives_an_expired_one() -> None:

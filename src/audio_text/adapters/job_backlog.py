@@ -61,7 +61,7 @@ SELECT count(*) AS jobs FROM (
 _decoder = msgspec.json.Decoder(list[tuple[str, int, float]] | None)
 
 
-class JobBacklog(Statements):
+class PiccoloJobBacklog(Statements):
     """The part of the port `JobRepository` that tells of tiers."""
 
     async def backlogs(self, tiers: Collection[str], *, limit: int) -> dict[str, Backlog]:

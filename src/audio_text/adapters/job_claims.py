@@ -164,8 +164,8 @@ SELECT id FROM ended
 """  # noqa: S608 -- our own statement
 
 
-class JobClaims(Statements):
-    """The part of the port `JobRepository` that a worker uses."""
+class PiccoloJobClaims(Statements):
+    """The part of the port `JobRepository` that workers use: `JobClaims`."""
 
     async def claim(self, tier: str, *, owner: str, lease_seconds: float) -> Job | None:
         """Take the job of the tier whose turn it is."""

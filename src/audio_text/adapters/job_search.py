@@ -22,7 +22,7 @@ PLACES = {
 Condition = tuple[str, tuple[object, ...]]
 
 
-class JobSearch(Statements):
+class PiccoloJobSearch(Statements):
     """The part of the port `JobRepository` that finds jobs."""
 
     async def find(self, query: JobQuery, *, limit: int) -> list[Job]:

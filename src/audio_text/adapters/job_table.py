@@ -121,7 +121,7 @@ UPDATE transcription_job SET is_dead_letter = false, update_date = now() WHERE i
 """
 
 
-class JobTable(Statements):
+class PiccoloJobTable(Statements):
     """The part of the port `JobRepository` that the API and the command line use."""
 
     async def get(self, job_id: str) -> Job:

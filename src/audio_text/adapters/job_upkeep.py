@@ -150,8 +150,8 @@ BEATS = 3
 LOCK = "SELECT pg_try_advisory_lock($1) AS locked"
 
 
-class JobUpkeep(Statements):
-    """The part of the port `JobRepository` that looks after jobs which nobody is at work on."""
+class PiccoloJobUpkeep(Statements):
+    """The part of the port `JobRepository` that looks after jobs which nobody is at work on: `JobUpkeep`."""
 
     async def overdue(self, *, seconds: float) -> dict[str, int]:
         """Tier → number of jobs that should have been claimed by now."""

@@ -27,7 +27,7 @@ def quota_parameters(quota: Quota, *jobs: Job) -> tuple[object, ...]:
     return quota.key_id, jobs[0].id, len(jobs), quota.concurrent_jobs, seconds, quota.audio_seconds_per_day
 
 
-class KeyUsages(Statements):
+class PiccoloKeyUsages(Statements):
     """The part of the port `JobRepository` that tells what keys have used."""
 
     async def usage(self, key_id: str) -> Usage:

@@ -3,14 +3,22 @@
 Every method is one statement, and therefore one transaction.
 """
 
-from audio_text.adapters.job_backlog import JobBacklog
-from audio_text.adapters.job_claims import JobClaims
-from audio_text.adapters.job_keys import JobKeys
-from audio_text.adapters.job_search import JobSearch
-from audio_text.adapters.job_table import JobTable
-from audio_text.adapters.job_upkeep import JobUpkeep
-from audio_text.adapters.key_usage import KeyUsages
+from audio_text.adapters.job_backlog import PiccoloJobBacklog
+from audio_text.adapters.job_claims import PiccoloJobClaims
+from audio_text.adapters.job_search import PiccoloJobSearch
+from audio_text.adapters.job_submission import PiccoloJobSubmission
+from audio_text.adapters.job_table import PiccoloJobTable
+from audio_text.adapters.job_upkeep import PiccoloJobUpkeep
+from audio_text.adapters.key_usage import PiccoloKeyUsages
 
 
-class PiccoloJobRepository(JobKeys, JobTable, JobSearch, JobClaims, JobBacklog, JobUpkeep, KeyUsages):
+class PiccoloJobRepository(
+    PiccoloJobSubmission,
+    PiccoloJobTable,
+    PiccoloJobSearch,
+    PiccoloJobClaims,
+    PiccoloJobBacklog,
+    PiccoloJobUpkeep,
+    PiccoloKeyUsages,
+):
     """The port `JobRepository` over a Piccolo engine."""

@@ -6,7 +6,7 @@ from http import HTTPStatus
 
 from standardwebhooks.webhooks import Webhook
 
-from audio_text.domain.answers import retry_after
+from audio_text.domain.answers import retry_after_seconds
 from audio_text.domain.delivery import Delivery
 from audio_text.domain.webhooks import WebhookEndpoint, derived_secret
 from audio_text.errors import (
@@ -75,5 +75,5 @@ class WebhookSender:
 def _refusal(status: int, headers: Mapping[str, str]) -> DeliveryFailedError:
     error = DeliveryFailedError(f"The receiver answered {status}.", status_code=status)
     error.is_gone = error.is_final = status == HTTPStatus.GONE
-    error.retry_after_seconds = retry_after(headers) if status in PATIENCE else None
+    error.retry_after_seconds = retry_after_seconds(headers) if status in PATIENCE else None
     return error

@@ -31,7 +31,7 @@ from audio_text.api import (
     websocket,
 )
 from audio_text.api.allowed import allowed
-from audio_text.api.authentication import Handshake, authenticated, authorized
+from audio_text.api.authentication import authenticated, authorized
 from audio_text.api.connections import Connections, take_connection
 from audio_text.api.decoding import JsonRequest, refuse_broken_query
 from audio_text.api.dependencies import PROVIDERS
@@ -39,7 +39,7 @@ from audio_text.api.doors import Doors
 from audio_text.api.idempotency import REPLAYED_HEADER
 from audio_text.api.limits import HEADERS, RateHeaders, count_request, is_limiting
 from audio_text.api.openai import refusals
-from audio_text.api.refused_sockets import RefusedSockets, remember_refusal
+from audio_text.api.refused_sockets import Handshake, RefusedSockets, remember_refusal
 from audio_text.api.request_log import HEADER, RequestLog
 from audio_text.bootstrap import ApiServices, open_api_services
 from audio_text.services.dependencies import dependencies, watching

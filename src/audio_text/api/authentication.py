@@ -1,4 +1,4 @@
-"""Who calls, and may they: the guards before every route and socket, and how a socket's refusal reaches a browser."""
+"""Who calls, and may they: the guards before every route and socket."""
 
 import base64
 import binascii
@@ -7,18 +7,15 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Any, cast
 from urllib.parse import parse_qsl
 
-import msgspec
 import structlog
 from litestar import Request, WebSocket
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
-from litestar.types import ASGIApp, Receive, Send
 from litestar.types import Scope as AsgiScope
 
 from audio_text.api.access import ALSO_OPTION, OPTION, TICKET_OPTION, Access
 from audio_text.api.client_address import address_of
 from audio_text.api.dto import checked_job_id
-from audio_text.api.messages import ErrorMessage
 from audio_text.bootstrap import ApiServices
 from audio_text.domain.access import ANYBODY, Caller, Scope
 from audio_text.domain.key_secrets import is_secret
@@ -29,7 +26,6 @@ from audio_text.errors import (
     MissingReadScopeError,
     MissingScopeError,
     MissingSubmitScopeError,
-    TransientError,
     UnauthorizedError,
 )
 from audio_text.settings import Settings
@@ -39,12 +35,6 @@ SUBPROTOCOL = "audio-text"
 
 BEARER = "bearer."
 TICKET = "ticket"
-
-UNAVAILABLE = 1013
-"""How sockets are closed of which nobody can tell just now whether they may be."""
-
-LONGEST_REASON = 120
-"""Bytes in a close frame, of which 123 fit (RFC 6455, 5.5)."""
 
 MISSING: dict[Access, type[MissingScopeError]] = {
     Access.submit: MissingSubmitScopeError,
@@ -92,6 +82,11 @@ async def authorized(connection: Connection, handler: BaseRouteHandler) -> None:
 def caller_of(scope: AsgiScope) -> Caller | None:
     """Tell who was found to call; None: nobody was asked for, or nobody is known."""
     return _state(scope).get(_CALLER)
+
+
+def refusal_of(scope: AsgiScope) -> AudioTextError | None:
+    """Tell why the guards refused whoever calls; None: they did not."""
+    return _state(scope).get(_REFUSAL)
 
 
 def _asked_of(connection: Connection, handler: BaseRouteHandler) -> Access | None:
@@ -153,7 +148,7 @@ def _offered_key(connection: Connection) -> str | None:
     """Read the key that a browser sends as a subprotocol, for it can set no other header of a socket."""
     if not isinstance(connection, WebSocket):
         return None
-    for protocol in _protocols(connection.scope):
+    for protocol in protocols_of(connection.scope):
         if protocol.startswith(BEARER):
             text = protocol.removeprefix(BEARER)
             try:
@@ -163,46 +158,8 @@ def _offered_key(connection: Connection) -> str | None:
     return None
 
 
-class Handshake:
-    """ASGI application around another one: how sockets are begun, and refused.
-
-    A browser does not show a page the answer to a handshake. A socket that may not be is therefore accepted, told why,
-    and closed with 4000 and HTTP's status: 4401, 4403, 4404; with 1013 where it may be tried again.
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
-        """Serve one request or socket."""
-        if scope["type"] != "websocket":
-            await self._app(scope, receive, send)
-            return
-        accepting: dict[str, Any] = {"type": "websocket.accept", "headers": []}
-        accepting["subprotocol"] = SUBPROTOCOL if SUBPROTOCOL in _protocols(scope) else None
-
-        async def send_begun(message: Any) -> None:  # noqa: ANN401 -- ASGI's messages are a union of TypedDicts
-            refusal: AudioTextError | None = _state(scope).get(_REFUSAL)
-            if message["type"] == "websocket.accept":
-                message |= {"subprotocol": accepting["subprotocol"]}
-            elif message["type"] == "websocket.close" and refusal is not None:
-                await receive()  # the wish to connect, which comes first
-                await send(cast("Any", accepting))
-                told = ErrorMessage(message=refusal.detail, error=refusal.code)
-                await send({"type": "websocket.send", "bytes": None, "text": msgspec.json.encode(told).decode()})
-                message = _farewell(refusal)
-            await send(message)
-
-        await self._app(scope, receive, send_begun)
-
-
-def _farewell(refusal: AudioTextError) -> dict[str, Any]:
-    code = UNAVAILABLE if isinstance(refusal, TransientError) else 4_000 + int(refusal.http_status)
-    reason = refusal.detail.encode()[:LONGEST_REASON].decode(errors="ignore")
-    return {"type": "websocket.close", "code": code, "reason": reason}
-
-
-def _protocols(scope: AsgiScope) -> list[str]:
+def protocols_of(scope: AsgiScope) -> list[str]:
+    """List the subprotocols that a socket offers."""
     sent = [value.decode("latin-1") for name, value in scope["headers"] if name == b"sec-websocket-protocol"]
     return [protocol.strip() for text in sent for protocol in text.split(",")]
 

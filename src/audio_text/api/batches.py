@@ -18,7 +18,7 @@ from audio_text.api.problems import documented, documented_header
 from audio_text.api.request_log import request_id_of
 from audio_text.api.transcripts import document_of
 from audio_text.domain.formats import TranscriptFormat
-from audio_text.domain.idempotency import digest_of
+from audio_text.domain.idempotency import fingerprint_of
 from audio_text.errors import (
     AudioQuotaError,
     BatchNotFoundError,
@@ -84,7 +84,7 @@ async def submit_batch(
     """
     key = None
     if (text := checked_key(idempotency_key)) is not None:
-        key = key_of(text, digest_of(data), settings=settings, caller=caller)
+        key = key_of(text, fingerprint_of(data), settings=settings, caller=caller)
     request_id = request_id_of(request.scope)
     submissions = [job.submission(caller, request_id=request_id) for job in data.jobs]
     asked = new_batch(caller=caller, size=len(submissions), description=data.description, metadata=data.metadata or {})

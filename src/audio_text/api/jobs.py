@@ -16,7 +16,7 @@ from audio_text.api.job_requests import NotesRequest, TranscribeRequest
 from audio_text.api.mail_views import EmailAnswer, EmailRequest
 from audio_text.api.problems import documented, documented_header
 from audio_text.api.request_log import request_id_of
-from audio_text.domain.idempotency import digest_of
+from audio_text.domain.idempotency import fingerprint_of
 from audio_text.errors import (
     AudioQuotaError,
     ConcurrentJobsError,
@@ -99,7 +99,7 @@ async def transcribe(
     if (text := checked_key(idempotency_key)) is None:
         job = await services.submission.submit(submission)
     else:
-        key = key_of(text, digest_of(data), settings=settings, caller=caller)
+        key = key_of(text, fingerprint_of(data), settings=settings, caller=caller)
         job, is_new = await services.submission.submit_once(submission, key=key)
     headers = {"Location": f"/api/v1/job/status/{job.id}"} | ({} if is_new else {REPLAYED_HEADER: "true"})
     return Response(JobView.of(job, caller=caller), headers=headers)

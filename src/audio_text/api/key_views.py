@@ -24,23 +24,23 @@ DAY_SECONDS = 86_400
 _LABEL = re.compile(r"[^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f\x85][^\x00-\x1f\x7f]*")
 _LABEL_SCHEMA: dict[str, Any] = {"minLength": 1, "maxLength": LONGEST_LABEL, "pattern": f"^{_LABEL.pattern}$"}
 
-Amount = Annotated[int, Meta(ge=1, le=MOST)]
+KeyLimit = Annotated[int, Meta(ge=1, le=MOST)]
 
 
 class LimitsChoice(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a key may use. What is left out is as the service's settings say."""
 
-    requests_per_minute: Annotated[Amount | None, Meta(description="Most requests within a minute.", examples=[60])] = (
-        None
-    )
-    requests_per_hour: Annotated[Amount | None, Meta(description="Most requests within an hour.", examples=[1000])] = (
-        None
-    )
+    requests_per_minute: Annotated[
+        KeyLimit | None, Meta(description="Most requests within a minute.", examples=[60])
+    ] = None
+    requests_per_hour: Annotated[
+        KeyLimit | None, Meta(description="Most requests within an hour.", examples=[1000])
+    ] = None
     concurrent_jobs: Annotated[
-        Amount | None, Meta(description="Most jobs that wait or run at once.", examples=[20])
+        KeyLimit | None, Meta(description="Most jobs that wait or run at once.", examples=[20])
     ] = None
     audio_seconds_per_day: Annotated[
-        Amount | None, Meta(description="Most seconds of audio within a day.", examples=[36_000])
+        KeyLimit | None, Meta(description="Most seconds of audio within a day.", examples=[36_000])
     ] = None
     highest_priority: Annotated[
         Priority | None,

@@ -3,8 +3,7 @@
 import random
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from datetime import datetime
 from http import HTTPStatus
 from typing import cast
 from urllib.parse import urlencode
@@ -14,6 +13,7 @@ import msgspec
 
 from audio_text.client.refusals import refusal
 from audio_text.client.transport import Socket, Transport
+from audio_text.domain.answers import retry_after_seconds
 from audio_text.errors import ServerUnreachableError
 
 FIRST_DELAY_SECONDS = 0.25
@@ -88,7 +88,7 @@ class Session:
             else:
                 if response.is_success:
                     return response
-                wait_seconds = max(wait_seconds, _retry_after(response.headers.get("Retry-After")))
+                wait_seconds = max(wait_seconds, retry_after_seconds(response.headers) or 0.0)
                 if is_last or response.status_code not in PASSING or wait_seconds > LONGEST_RETRY_AFTER_SECONDS:
                     raise refusal(response.status_code, response.content, response.headers)
             await self.transport.sleep(wait_seconds)
@@ -103,19 +103,6 @@ def delay_seconds(failures: int) -> float:
     """Say how long to wait after so many failures in a row: twice as long each time, and half of it by chance."""
     longest = min(LONGEST_DELAY_SECONDS, FIRST_DELAY_SECONDS * 2 ** min(failures - 1, 10))
     return longest * random.uniform(0.5, 1.0)  # noqa: S311 -- so that clients do not come back together: no secret
-
-
-def _retry_after(value: str | None) -> float:
-    """Read the header (RFC 9110, 10.2.3): seconds or a date; 0 where it says nothing that can be read."""
-    if not value:
-        return 0.0
-    if value.isdecimal():
-        return float(value)
-    try:
-        moment = parsedate_to_datetime(value)
-    except ValueError:
-        return 0.0
-    return (moment.astimezone(UTC) - datetime.now(UTC)).total_seconds()
 
 
 def _written(query: Query | None) -> str:

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-LONGEST_RETRY_AFTER = 86_400.0
-"""Seconds; who asks for more gets no more."""
+LONGEST_RETRY_AFTER_SECONDS = 86_400.0
+"""A day; who asks for more patience gets no more."""
 
 PASSING = frozenset({408, 425, 429})
 
@@ -15,7 +15,7 @@ def is_passing(status: int) -> bool:
     return status in PASSING or status >= 500  # noqa: PLR2004 -- HTTP's own number for servers' faults
 
 
-def retry_after(headers: Mapping[str, str], *, now: datetime | None = None) -> float | None:
+def retry_after_seconds(headers: Mapping[str, str], *, now: datetime | None = None) -> float | None:
     """Seconds that an answer asks to wait, as a number or a date (RFC 9110), a day at most; None: it does not.
 
     Names of headers are in lower case.
@@ -25,7 +25,7 @@ def retry_after(headers: Mapping[str, str], *, now: datetime | None = None) -> f
         seconds = float(text) if text.isdecimal() else _until(text, now or datetime.now(UTC))
     except ValueError:
         return None
-    return min(max(seconds, 0.0), LONGEST_RETRY_AFTER)
+    return min(max(seconds, 0.0), LONGEST_RETRY_AFTER_SECONDS)
 
 
 def _until(text: str, now: datetime) -> float:

@@ -7,11 +7,10 @@ from enum import StrEnum
 
 import msgspec
 
+from audio_text.domain.answers import LONGEST_RETRY_AFTER_SECONDS
+
 LOG_LENGTH = 20
 """Attempts that a delivery remembers, the newest."""
-
-LONGEST_RETRY_AFTER_SECONDS = 86_400.0
-"""A receiver may ask for a day's patience, and no more."""
 
 
 class DeliveryKind(StrEnum):

@@ -27,6 +27,6 @@ class Submitted(msgspec.Struct, frozen=True, kw_only=True):
     job: Job
 
 
-def digest_of(*parts: object) -> str:
+def fingerprint_of(*parts: object) -> str:
     """Sum up what a request asks for, in hexadecimal."""
     return hashlib.sha256(msgspec.json.encode(parts, order="deterministic")).hexdigest()

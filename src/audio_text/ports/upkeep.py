@@ -53,8 +53,8 @@ class JobUpkeep(Protocol):
         """Remember that the terminal events of these jobs are published; a retry of a job forgets it."""
         ...
 
-    async def forget_keys(self, *, limit: int) -> int:
-        """Remove keys that have expired, at most `limit`; how many there were."""
+    async def forget_idempotency_keys(self, *, limit: int) -> int:
+        """Remove those that have expired, at most `limit`; how many there were."""
         ...
 
     async def delete_expired(self, *, limit: int) -> dict[str, str]:

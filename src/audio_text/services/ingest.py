@@ -12,7 +12,7 @@ import msgspec
 import structlog
 
 from audio_text.domain.addresses import is_reachable
-from audio_text.domain.answers import is_passing, retry_after
+from audio_text.domain.answers import is_passing, retry_after_seconds
 from audio_text.domain.job import Job
 from audio_text.domain.media import extension_of, media_type
 from audio_text.domain.object_keys import new_key
@@ -214,7 +214,7 @@ def _check_status(response: RemoteResponse) -> None:
     status, host = response.status, response.url.authority
     if is_passing(status):
         raise RemoteUnavailableError(
-            f"{host} answers {status} just now.", retry_after_seconds=retry_after(response.headers)
+            f"{host} answers {status} just now.", retry_after_seconds=retry_after_seconds(response.headers)
         )
     if status >= REFUSED:
         raise RemoteRefusedError(f"{host} does not give this file away: it answers {status}.")

@@ -18,8 +18,8 @@ log = structlog.get_logger(__name__)
 BATCH = 100
 """Jobs that are removed in one statement: a transcript may have thousands of segments."""
 
-KEYS = 1_000
-"""Idempotency keys that are removed in one statement."""
+IDEMPOTENCY_KEYS = 1_000
+"""Those that are removed in one statement."""
 
 EXPIRY, SWEEP = "expiry", "sweep"
 """The locks that one process of all holds while it does that: what is slow keeps nobody from ending lost jobs."""
@@ -53,7 +53,7 @@ class StorageService:
         await self.drop(*deleted.values())
 
     async def delete_expired(self) -> None:
-        """Remove jobs that have expired, with all they have, and keys. Raises DatabaseUnavailableError."""
+        """Remove jobs that have expired, with all they have, and idempotency keys. Raises DatabaseUnavailableError."""
         async with self._jobs.exclusively(EXPIRY) as is_ours:
             count = BATCH if is_ours else 0
             while count == BATCH:
@@ -62,8 +62,8 @@ class StorageService:
                 count = len(deleted)
                 if deleted:
                     log.info("expired_jobs_deleted", count=count)
-            while is_ours and await self._jobs.forget_keys(limit=KEYS) == KEYS:
-                log.info("expired_keys_deleted", count=KEYS)
+            while is_ours and await self._jobs.forget_idempotency_keys(limit=IDEMPOTENCY_KEYS) == IDEMPOTENCY_KEYS:
+                log.info("expired_idempotency_keys_deleted", count=IDEMPOTENCY_KEYS)
 
     async def sweep(self) -> None:
         """Remove old recordings that no job needs. Raises DatabaseUnavailableError, StoreUnavailableError."""

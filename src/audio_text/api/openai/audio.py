@@ -18,7 +18,7 @@ from audio_text.api.presence import while_connected
 from audio_text.api.request_log import request_id_of
 from audio_text.bootstrap import ApiServices
 from audio_text.domain.access import Caller
-from audio_text.domain.idempotency import digest_of
+from audio_text.domain.idempotency import fingerprint_of
 from audio_text.domain.job import Job, JobStatus
 from audio_text.errors import (
     AudioQuotaError,
@@ -148,9 +148,9 @@ async def _submitted(
         asked = (submission.model, submission.options, body.recording.sha256, _is_async(request))
         # Where everything is everybody's, different keys still tell clients apart.
         client = request.headers.get("authorization", "") if caller.owner is None else caller.owner
-        digest = digest_of(client, *asked)
+        fingerprint = fingerprint_of(client, *asked)
         given = checked_key(request.headers.get(KEY_HEADER))
-        key = key_of(given or f"openai {digest}", digest, settings=settings, caller=caller)
+        key = key_of(given or f"openai {fingerprint}", fingerprint, settings=settings, caller=caller)
         is_retry = given is not None or _is_retry(request)
         job, is_new = await services.waiting.submit(submission, key=key, is_retry=is_retry)
     finally:

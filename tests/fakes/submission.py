@@ -1,4 +1,4 @@
-"""Jobs and the keys they were submitted under, in memory."""
+"""Jobs and the idempotency keys they were submitted under, in memory."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -9,7 +9,7 @@ from audio_text.errors import AudioQuotaError, ConcurrentJobsError
 from fakes.rows import UNFINISHED, FakeRows, storable_struct
 
 
-class FakeJobKeys(FakeRows):
+class FakeJobSubmission(FakeRows):
     """Keeps by owner and key what was submitted, and until when."""
 
     def __init__(self) -> None:
@@ -57,7 +57,7 @@ class FakeJobKeys(FakeRows):
         held, until = self._keys.get((key.owner, key.text), (None, datetime.now(UTC)))
         return held if held and until > datetime.now(UTC) and held.job.id in self.jobs else None
 
-    async def forget_keys(self, *, limit: int) -> int:
+    async def forget_idempotency_keys(self, *, limit: int) -> int:
         await self.check()
         expired = sorted((until, name) for name, (_, until) in self._keys.items() if until <= datetime.now(UTC))
         for _, name in expired[:limit]:

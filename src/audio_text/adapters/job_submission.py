@@ -1,4 +1,4 @@
-"""Jobs that are submitted under a key: a unique index decides which of several is stored."""
+"""Jobs as they are submitted: under one idempotency key, a unique index decides which of several is stored."""
 
 import msgspec
 
@@ -41,7 +41,7 @@ SELECT fingerprint, answer FROM idempotency_key
 WHERE key = {} AND owner IS NOT DISTINCT FROM {} AND expires_at > now()
 """
 
-FORGET_KEYS = """
+FORGET_IDEMPOTENCY_KEYS = """
 WITH expired AS MATERIALIZED (
     SELECT id FROM idempotency_key WHERE expires_at <= now() ORDER BY expires_at, id LIMIT {} FOR UPDATE SKIP LOCKED
 )
@@ -49,8 +49,8 @@ DELETE FROM idempotency_key USING expired WHERE idempotency_key.id = expired.id 
 """
 
 
-class JobKeys(Statements):
-    """The part of the port `JobRepository` that stores jobs, under keys or without."""
+class PiccoloJobSubmission(Statements):
+    """The part of the port `JobRepository` that stores jobs, under idempotency keys or without."""
 
     async def add(self, job: Job, *, key: IdempotencyKey | None = None, quota: Quota | None = None) -> bool:
         """Store a new job. Raises ConcurrentJobsError, AudioQuotaError."""
@@ -70,6 +70,6 @@ class JobKeys(Statements):
         job = msgspec.json.decode(rows[0]["answer"], type=Job)
         return Submitted(fingerprint=rows[0]["fingerprint"], job=job)
 
-    async def forget_keys(self, *, limit: int) -> int:
-        """Remove keys that have expired, the oldest first; how many."""
-        return len(await self._run(FORGET_KEYS, limit))
+    async def forget_idempotency_keys(self, *, limit: int) -> int:
+        """Remove those that have expired, the oldest first; how many."""
+        return len(await self._run(FORGET_IDEMPOTENCY_KEYS, limit))

@@ -1,4 +1,4 @@
-"""Jobs that are submitted under a key: in PostgreSQL, and in the fake that stands in for it elsewhere."""
+"""Jobs that are submitted under an idempotency key: in PostgreSQL, and in the fake that stands in for it elsewhere."""
 
 import asyncio
 
@@ -15,7 +15,7 @@ KEY = IdempotencyKey(text="k", fingerprint="f", seconds=60)
 EXPIRED = replace(KEY, seconds=0)
 
 
-class JobKeysContract:
+class IdempotencyKeysContract:
     async def test_what_was_submitted_is_found_as_it_was_then(self, jobs: JobRepository) -> None:
         assert await jobs.submitted(KEY) is None
         job = make_job(metadata={"ä": "{}"}, description="\0")
@@ -72,14 +72,14 @@ class JobKeysContract:
         for number in range(5):
             await jobs.add(make_job(), key=replace(EXPIRED, text=str(number)))
         await jobs.add(make_job(), key=KEY)
-        assert [await jobs.forget_keys(limit=3) for _ in range(3)] == [3, 2, 0]
+        assert [await jobs.forget_idempotency_keys(limit=3) for _ in range(3)] == [3, 2, 0]
         assert await jobs.submitted(KEY) is not None
         assert len(await jobs.find(JobQuery(), limit=9)) == 6
 
 
-class TestFakeJobKeys(OnFake, JobKeysContract):
+class TestFakeIdempotencyKeys(OnFake, IdempotencyKeysContract):
     pass
 
 
-class TestPiccoloJobKeys(OnPostgres, JobKeysContract):
+class TestPiccoloIdempotencyKeys(OnPostgres, IdempotencyKeysContract):
     pass
