@@ -4,7 +4,7 @@ import structlog
 
 from audio_text.domain.events import JobUpdate
 from audio_text.errors import EventsUnavailableError, TransientError
-from audio_text.ports import EventStream, JobRepository
+from audio_text.ports import EventStream, JobUpkeep
 
 log = structlog.get_logger(__name__)
 
@@ -12,7 +12,7 @@ log = structlog.get_logger(__name__)
 class Announcer:
     """The way from a written row to everybody who follows the job."""
 
-    def __init__(self, *, jobs: JobRepository, events: EventStream) -> None:
+    def __init__(self, *, jobs: JobUpkeep, events: EventStream) -> None:
         self._jobs = jobs
         self._events = events
 
