@@ -4,6 +4,7 @@ import io
 import re
 import zipfile
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from datetime import UTC, datetime
 
 import msgspec
 
@@ -16,6 +17,9 @@ MANIFEST = "manifest.json"
 
 LONGEST_STEM = 100
 """Characters of a file's name that are kept: some systems take no more than 255 bytes."""
+
+UNDATED = datetime(1980, 1, 1, tzinfo=UTC)
+"""The time of a file where nobody knows when its job finished: the first that a zip archive can hold."""
 
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*\s]+')
 
@@ -63,8 +67,9 @@ async def zipped(
 ) -> AsyncGenerator[bytes]:
     """Give a zip archive in parts: the transcript of each completed job, then a manifest of all.
 
-    In memory is a part of one transcript, and a line for each job. A job that is deleted meanwhile is left out. An
-    error on the way breaks the archive off, which its reader notices by the missing directory.
+    A transcript has the time at which its job finished, in UTC and to two seconds: the format knows no zone, and no
+    more. In memory is a part of one transcript, and a line for each job. A job that is deleted meanwhile is left out.
+    An error on the way breaks the archive off, which its reader notices by the missing directory.
     """
     outlet, entries = _Outlet(), list[Entry]()
     with zipfile.ZipFile(outlet, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -78,12 +83,13 @@ async def zipped(
             if (stored := await _found(transcripts, job)) is None:
                 continue
             entries.append(_entry(stored.job, file=name))
-            with archive.open(name, "w") as file:
+            with archive.open(_file(name, stored.job.finished_at or UNDATED), "w") as file:
                 async for part in await transcripts.written(stored, writer_of(stored)):
                     file.write(part.encode())
                     if data := outlet.take():
                         yield data
-        archive.writestr(MANIFEST, msgspec.json.format(msgspec.json.encode(entries), indent=2))
+        manifest = msgspec.json.format(msgspec.json.encode(entries), indent=2)
+        archive.writestr(_file(MANIFEST, datetime.now(UTC)), manifest)
     yield outlet.take()
 
 
@@ -92,6 +98,12 @@ async def _found(transcripts: TranscriptService, job: Job) -> StoredTranscript |
         return await transcripts.find(job.id)
     except JobNotFoundError:
         return None
+
+
+def _file(name: str, at: datetime) -> zipfile.ZipInfo:
+    file = zipfile.ZipInfo(name, date_time=at.astimezone(UTC).timetuple()[:6])
+    file.compress_type = zipfile.ZIP_DEFLATED
+    return file
 
 
 def _entry(job: Job, *, file: str | None) -> Entry:
