@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 
-from audio_text.api.dto import JobView, UploadAnswer, UploadRequest, checked_job_id
+from audio_text.api.dto import JobView, UploadAnswer, UploadRequest
 from audio_text.api.job_requests import TranscribeRequest
 from audio_text.api.mail_views import EmailRequest
 from audio_text.api.messages import JobUpdateMessage
@@ -13,7 +13,7 @@ from audio_text.domain.access import ANYBODY
 from audio_text.domain.events import JobUpdate
 from audio_text.domain.job import JobStatus
 from audio_text.domain.options import FALLBACK_TEMPERATURES, TranscriptionOptions, VadOptions
-from audio_text.errors import InvalidRequestError, JobNotFoundError
+from audio_text.errors import InvalidRequestError
 from audio_text.ports import UploadTarget
 from audio_text.services.live import LiveUpdate
 from factories import make_job, make_segment
@@ -114,12 +114,6 @@ def test_times_have_a_zone() -> None:
     target = UploadTarget(url="http://store.test/a", headers={}, expires_at=moment)
     shown = msgspec.json.decode(msgspec.json.encode(UploadAnswer.of(target)))
     assert shown == {"url": "http://store.test/a", "method": "PUT", "headers": {}, "expires_at": "2030-01-01T12:30:00Z"}
-
-
-@pytest.mark.parametrize("text", ["", " ", "a b", "\x00", "ä", "a" * 101, "a\n"])
-def test_no_job_has_an_odd_id(text: str) -> None:
-    with pytest.raises(JobNotFoundError):
-        checked_job_id(text)
 
 
 def told(status: JobStatus, **fields: object) -> dict[str, object]:

@@ -15,12 +15,13 @@ from litestar.types import Scope as AsgiScope
 
 from audio_text.api.access import ALSO_OPTION, OPTION, TICKET_OPTION, Access
 from audio_text.api.client_address import address_of
-from audio_text.api.dto import checked_job_id
+from audio_text.api.ids import checked_id
 from audio_text.bootstrap import ApiServices
 from audio_text.domain.access import ANYBODY, Caller, Scope
 from audio_text.domain.key_secrets import is_secret
 from audio_text.errors import (
     AudioTextError,
+    JobNotFoundError,
     KeyInUrlError,
     MissingAdminScopeError,
     MissingReadScopeError,
@@ -75,7 +76,7 @@ async def authorized(connection: Connection, handler: BaseRouteHandler) -> None:
             if Scope(needed.value) not in caller.scopes:
                 raise MISSING[needed]
         if access is not Access.admin and not caller.sees_all and "job_id" in connection.path_params:
-            job_id = checked_job_id(connection.path_params["job_id"])
+            job_id = checked_id(connection.path_params["job_id"], JobNotFoundError)
             await _services(connection).ownership.require_job(job_id, caller)
 
 

@@ -11,8 +11,8 @@ from litestar.response import Stream
 from audio_text.api.access import Access
 from audio_text.api.batch_views import BatchRequest, BatchView
 from audio_text.api.dependencies import GivenCaller, GivenServices, GivenSettings
-from audio_text.api.dto import checked_job_id
 from audio_text.api.idempotency import REPLAYED_HEADER, GivenBatchKey, checked_key, key_of
+from audio_text.api.ids import checked_id
 from audio_text.api.paging import LINK, Cursor, Limit, moment, page, page_size
 from audio_text.api.problems import documented, documented_header
 from audio_text.api.request_log import request_id_of
@@ -27,7 +27,6 @@ from audio_text.errors import (
     DatabaseUnavailableError,
     IdempotencyKeyReusedError,
     InvalidRequestError,
-    JobNotFoundError,
     StoreUnavailableError,
     TierFullError,
 )
@@ -127,7 +126,7 @@ async def read_batches(
 )
 async def read_batch(batch_id: BatchId, services: GivenServices, caller: GivenCaller) -> BatchView:
     """See how the jobs of a batch stand, and how far they are."""
-    return BatchView.of(await services.batches.get(_checked(batch_id), caller=caller))
+    return BatchView.of(await services.batches.get(checked_id(batch_id, BatchNotFoundError), caller=caller))
 
 
 @post(
@@ -140,7 +139,7 @@ async def read_batch(batch_id: BatchId, services: GivenServices, caller: GivenCa
 )
 async def cancel_batch(batch_id: BatchId, services: GivenServices, caller: GivenCaller) -> BatchView:
     """End all jobs of a batch that wait or run; what was transcribed so far is kept. Safe to repeat."""
-    return BatchView.of(await services.batches.cancel(_checked(batch_id), caller=caller))
+    return BatchView.of(await services.batches.cancel(checked_id(batch_id, BatchNotFoundError), caller=caller))
 
 
 @get(
@@ -168,7 +167,7 @@ async def export_transcripts(
     `manifest.json` in the archive lists every job, with its file or why there is none. The archive may be taken at any
     time: it holds what is completed by then.
     """
-    batch = await services.batches.get(_checked(batch_id), caller=caller)
+    batch = await services.batches.get(checked_id(batch_id, BatchNotFoundError), caller=caller)
     parts = zipped(
         services.batches.jobs(batch.id),
         transcripts=services.transcripts,
@@ -177,14 +176,6 @@ async def export_transcripts(
     )
     headers = {"Content-Disposition": f'attachment; filename="batch-{batch.id}.zip"', "Cache-Control": "no-store"}
     return Stream(parts, media_type="application/zip", headers=headers)
-
-
-def _checked(batch_id: str) -> str:
-    """Give the id back if a batch could have it; they look like those of jobs. Raises BatchNotFoundError."""
-    try:
-        return checked_job_id(batch_id)
-    except JobNotFoundError as error:
-        raise BatchNotFoundError from error
 
 
 router = Router(

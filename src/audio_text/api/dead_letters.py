@@ -4,7 +4,8 @@ from litestar import Response, Router, delete, get, post
 
 from audio_text.api.access import Access
 from audio_text.api.dependencies import GivenCaller, GivenServices, GivenSettings
-from audio_text.api.dto import DeadLetterView, JobView, checked_job_id
+from audio_text.api.dto import DeadLetterView, JobView
+from audio_text.api.ids import checked_id
 from audio_text.api.jobs import JobId
 from audio_text.api.paging import LINK, Cursor, Limit, moment, page, page_size
 from audio_text.api.problems import documented, documented_header
@@ -51,7 +52,7 @@ async def read_dead_letters(
 )
 async def read_dead_letter(job_id: JobId, services: GivenServices, caller: GivenCaller) -> DeadLetterView:
     """Tell why each attempt at a job failed, and on which worker."""
-    job, attempts = await services.dead_letters.show(checked_job_id(job_id))
+    job, attempts = await services.dead_letters.show(checked_id(job_id, JobNotFoundError))
     return DeadLetterView.of(job, attempts, caller=caller)
 
 
@@ -65,7 +66,7 @@ async def read_dead_letter(job_id: JobId, services: GivenServices, caller: Given
 )
 async def requeue_dead_letter(job_id: JobId, services: GivenServices, caller: GivenCaller) -> JobView:
     """Have it done again with all its attempts, behind what was decoded already."""
-    return JobView.of(await services.dead_letters.requeue(checked_job_id(job_id)), caller=caller)
+    return JobView.of(await services.dead_letters.requeue(checked_id(job_id, JobNotFoundError)), caller=caller)
 
 
 @delete(
@@ -77,7 +78,7 @@ async def requeue_dead_letter(job_id: JobId, services: GivenServices, caller: Gi
 )
 async def drop_dead_letter(job_id: JobId, services: GivenServices) -> None:
     """Take it off the list. The job stays, failed."""
-    await services.dead_letters.drop(checked_job_id(job_id))
+    await services.dead_letters.drop(checked_id(job_id, JobNotFoundError))
 
 
 def _place(job: Job) -> Place:

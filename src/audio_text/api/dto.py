@@ -11,7 +11,7 @@ from audio_text.domain.access import Caller, Scope
 from audio_text.domain.backlog import QueuePlace
 from audio_text.domain.job import AttemptEnd, AttemptRecord, Job, JobStatus, Priority
 from audio_text.domain.options import TranscriptionOptions
-from audio_text.errors import InvalidRequestError, JobNotFoundError
+from audio_text.errors import InvalidRequestError
 from audio_text.ports import UploadTarget
 
 LONGEST_NAME = 255
@@ -25,7 +25,6 @@ NAME: dict[str, Any] = {
 """The schema of a file's name. It is `check_name` that looks, and says what is wrong in words."""
 
 MEDIA_TYPE = r"^[\x20-\x7e]{0,255}$"
-_JOB_ID = re.compile(r"[\x21-\x7e]{1,100}")
 
 
 class UploadRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -303,10 +302,3 @@ def check_name(filename: str) -> None:
         raise InvalidRequestError(f"`filename` is longer than {LONGEST_NAME} characters.")
     if _NOT_IN_A_NAME.search(filename):
         raise InvalidRequestError("`filename` must be a plain file name: no folders, no control characters.")
-
-
-def checked_job_id(text: str) -> str:
-    """Give the id back if a job could have it. Raises JobNotFoundError."""
-    if not _JOB_ID.fullmatch(text):
-        raise JobNotFoundError
-    return text

@@ -17,7 +17,7 @@ from litestar.params import QueryParameter
 
 from audio_text.api.access import Access
 from audio_text.api.dependencies import GivenCaller, GivenServices, GivenSettings
-from audio_text.api.dto import checked_job_id
+from audio_text.api.ids import checked_id
 from audio_text.api.jobs import JobId
 from audio_text.api.messages import ErrorMessage, JobUpdateMessage
 from audio_text.api.presence import unless
@@ -109,7 +109,9 @@ async def stream_job(
     browsers do by themselves, misses nothing.
     """
     seen = Cursor.parse(_last_event_id(request, last_event_id))
-    tell = partial(_tell_job, live=services.live, settings=settings.events, job_id=checked_job_id(job_id), seen=seen)
+    tell = partial(
+        _tell_job, live=services.live, settings=settings.events, job_id=checked_id(job_id, JobNotFoundError), seen=seen
+    )
     return _source(request, tell, settings.events)
 
 
@@ -147,7 +149,7 @@ async def stream_jobs(
     The `data` of an event is a JobUpdateMessage, or an ErrorMessage for a job that does not exist (any more). The `id`
     of an event says how far each of the jobs was told: it is of use with the same jobs in the same order.
     """
-    jobs = tuple(dict.fromkeys(map(checked_job_id, job)))
+    jobs = tuple(dict.fromkeys(checked_id(each, JobNotFoundError) for each in job))
     if len(jobs) > settings.events.jobs_per_connection:
         raise TooManyJobsError(f"At most {settings.events.jobs_per_connection} jobs can be followed at once.")
     cursors = Cursors.parse(_last_event_id(request, last_event_id), jobs)

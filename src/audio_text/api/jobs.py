@@ -10,8 +10,9 @@ from audio_text.api.access import ALSO_OPTION, Access
 from audio_text.api.choices import RetryRequest
 from audio_text.api.client_address import address_of
 from audio_text.api.dependencies import GivenCaller, GivenServices, GivenSettings
-from audio_text.api.dto import AttemptView, JobView, checked_job_id
+from audio_text.api.dto import AttemptView, JobView
 from audio_text.api.idempotency import REPLAYED_HEADER, GivenKey, checked_key, key_of
+from audio_text.api.ids import checked_id
 from audio_text.api.job_requests import NotesRequest, TranscribeRequest
 from audio_text.api.mail_views import EmailAnswer, EmailRequest
 from audio_text.api.problems import documented, documented_header
@@ -115,7 +116,7 @@ async def transcribe(
 )
 async def read_job(job_id: JobId, services: GivenServices, caller: GivenCaller) -> JobView:
     """Read one job: while it waits, with its place in the queue; once it is completed, with its text."""
-    job = await services.lifecycle.get(checked_job_id(job_id))
+    job = await services.lifecycle.get(checked_id(job_id, JobNotFoundError))
     return JobView.of(job, await services.backlog.place(job), caller=caller)
 
 
@@ -148,7 +149,7 @@ async def mail_transcript(
     """
     address = address_of(request)
     await services.mailing.order(
-        checked_job_id(job_id), to=data.email, formats=data.formats, caller=caller, address=address
+        checked_id(job_id, JobNotFoundError), to=data.email, formats=data.formats, caller=caller, address=address
     )
     return EmailAnswer(success=True, message=f"The transcript is on its way to {data.email}.")
 
@@ -164,7 +165,7 @@ async def mail_transcript(
 )
 async def cancel_job(job_id: JobId, services: GivenServices, caller: GivenCaller) -> JobView:
     """End a job that waits or runs; what was transcribed so far is kept. Safe to repeat."""
-    return JobView.of(await services.lifecycle.cancel(checked_job_id(job_id)), caller=caller)
+    return JobView.of(await services.lifecycle.cancel(checked_id(job_id, JobNotFoundError)), caller=caller)
 
 
 @post(
@@ -195,7 +196,9 @@ async def retry_job(
     """
     chosen = data or RetryRequest()
     model = chosen.model or chosen.mode
-    job = await services.lifecycle.retry(checked_job_id(job_id), caller=caller, model=model, options=chosen.options)
+    job = await services.lifecycle.retry(
+        checked_id(job_id, JobNotFoundError), caller=caller, model=model, options=chosen.options
+    )
     return JobView.of(job, caller=caller)
 
 
@@ -211,7 +214,9 @@ async def annotate_job(
     *, job_id: JobId, data: JSONBody[NotesRequest], services: GivenServices, caller: GivenCaller
 ) -> JobView:
     """Set or remove description and metadata of a job in any state, by a JSON merge patch (RFC 7396)."""
-    return JobView.of(await services.lifecycle.annotate(checked_job_id(job_id), notes=data.notes), caller=caller)
+    return JobView.of(
+        await services.lifecycle.annotate(checked_id(job_id, JobNotFoundError), notes=data.notes), caller=caller
+    )
 
 
 @delete(
@@ -224,7 +229,7 @@ async def annotate_job(
 )
 async def delete_job(job_id: JobId, services: GivenServices) -> None:
     """Remove a job in any state, with its transcript, and its recording unless another job may need it."""
-    await services.lifecycle.delete(checked_job_id(job_id))
+    await services.lifecycle.delete(checked_id(job_id, JobNotFoundError))
 
 
 @get(
@@ -237,4 +242,6 @@ async def delete_job(job_id: JobId, services: GivenServices) -> None:
 )
 async def read_attempts(job_id: JobId, services: GivenServices) -> list[AttemptView]:
     """Tell when workers took the job, where in the recording each began, and how it ended."""
-    return [AttemptView.of(record) for record in await services.lifecycle.attempts(checked_job_id(job_id))]
+    return [
+        AttemptView.of(record) for record in await services.lifecycle.attempts(checked_id(job_id, JobNotFoundError))
+    ]

@@ -1,6 +1,5 @@
 """Routes of an admin: keys, given out, listed, rotated and revoked; and the tickets that anybody may ask for."""
 
-import re
 from typing import Annotated
 
 from litestar import Response, Router, delete, get, post
@@ -9,6 +8,7 @@ from litestar.params import JSONBody, PathParameter, QueryParameter
 
 from audio_text.api.access import Access
 from audio_text.api.dependencies import GivenCaller, GivenServices, GivenSettings
+from audio_text.api.ids import checked_id
 from audio_text.api.key_views import (
     LONGEST_LABEL,
     KeyRequest,
@@ -46,8 +46,6 @@ Owner = Annotated[
     ),
 ]
 ALWAYS = (InvalidRequestError, DatabaseUnavailableError)
-
-_KEY_ID = re.compile(r"[\x21-\x7e]{1,100}")
 
 
 @post(
@@ -105,7 +103,7 @@ async def revoke_key(key_id: KeyId, services: GivenServices) -> None:
 
     Every process of the service refuses it within `access.cache_seconds`.
     """
-    await services.access.revoke(_checked(key_id))
+    await services.access.revoke(checked_id(key_id, KeyNotFoundError))
 
 
 @post(
@@ -124,7 +122,7 @@ async def rotate_key(
     Only these two hold: to rotate again ends the older one at once.
     """
     overlap = (data or RotationRequest()).overlap_seconds
-    key, secret = await services.access.rotate(_checked(key_id), overlap)
+    key, secret = await services.access.rotate(checked_id(key_id, KeyNotFoundError), overlap)
     return Response(KeySecret.told(key, secret), headers=NOT_KEPT)
 
 
@@ -143,13 +141,6 @@ async def issue_ticket(services: GivenServices, caller: GivenCaller) -> Response
     histories; a ticket that was used is worth nothing there.
     """
     return Response(TicketView.of(await services.access.issue_ticket(caller)), headers=NOT_KEPT)
-
-
-def _checked(key_id: str) -> str:
-    """Return what may be an id. Raises KeyNotFoundError: no id is like that, and the database may not take it."""
-    if not _KEY_ID.fullmatch(key_id):
-        raise KeyNotFoundError
-    return key_id
 
 
 router = Router(

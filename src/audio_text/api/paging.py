@@ -12,6 +12,7 @@ from litestar.openapi.spec import Example
 from litestar.params import QueryParameter
 from msgspec import Meta
 
+from audio_text.api import ids
 from audio_text.domain.listing import Place
 from audio_text.errors import InvalidRequestError
 from audio_text.settings import Settings
@@ -36,9 +37,7 @@ Cursor = Annotated[
 ]
 
 _FOREIGN = "`cursor` is not one that this list handed out."
-_SHAPE = tuple[
-    str, Annotated[datetime, Meta(tz=True)] | float | None, Annotated[str, Meta(pattern="^[\x21-\x7e]{1,100}$")]
-]
+_SHAPE = tuple[str, Annotated[datetime, Meta(tz=True)] | float | None, Annotated[str, Meta(pattern=f"^{ids.PATTERN}$")]]
 
 
 def encoded(place: Place, *, of: object) -> str:

@@ -14,7 +14,7 @@ from litestar.response import Stream
 
 from audio_text.api.access import Access
 from audio_text.api.dependencies import GivenServices
-from audio_text.api.dto import checked_job_id
+from audio_text.api.ids import checked_id
 from audio_text.api.negotiation import is_known, preferred
 from audio_text.api.problems import documented, documented_header
 from audio_text.api.transcript_views import MEDIA_TYPES, TranscriptFacts
@@ -160,7 +160,7 @@ async def read_transcript(
     transcript_format = format or _accepted(request.headers.get("Accept", "*/*"))
     if page != Page() and transcript_format not in JSON_FORMATS:
         raise InvalidRequestError(f"`cursor` and `limit` are for JSON: {transcript_format} is given as a whole.")
-    stored = await services.transcripts.find(checked_job_id(job_id))
+    stored = await services.transcripts.find(checked_id(job_id, JobNotFoundError))
     headers = _headers(stored, transcript_format, page) | {"ETag": _tag(stored, transcript_format, limits, page)}
     if is_known(headers["ETag"], request.headers.get("If-None-Match", "")):
         return Response(None, status_code=304, headers=headers)

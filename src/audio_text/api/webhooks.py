@@ -9,6 +9,7 @@ from msgspec import UNSET
 
 from audio_text.api.access import Access
 from audio_text.api.dependencies import GivenCaller, GivenServices, GivenSettings
+from audio_text.api.ids import checked_id
 from audio_text.api.paging import LINK, Cursor, Limit, moment, page, page_size
 from audio_text.api.problems import documented, documented_header
 from audio_text.api.webhook_views import (
@@ -86,7 +87,7 @@ async def read_webhooks(services: GivenServices, caller: GivenCaller) -> list[We
 )
 async def read_webhook(webhook_id: WebhookId, *, services: GivenServices, caller: GivenCaller) -> WebhookView:
     """Read one webhook: whether it is called, and why not."""
-    return WebhookView.of(await services.webhooks.get(caller, webhook_id))
+    return WebhookView.of(await services.webhooks.get(caller, checked_id(webhook_id, WebhookNotFoundError)))
 
 
 @patch(
@@ -102,7 +103,7 @@ async def change_webhook(
     """Change address, events or description. What waits goes to the new address."""
     endpoint = await services.webhooks.change(
         caller,
-        webhook_id,
+        checked_id(webhook_id, WebhookNotFoundError),
         url=None if data.url is UNSET else data.url,
         events=None if data.events is UNSET else list(data.events),
         description=data.description,
@@ -119,7 +120,7 @@ async def change_webhook(
 )
 async def delete_webhook(webhook_id: WebhookId, *, services: GivenServices, caller: GivenCaller) -> None:
     """Remove a webhook with its log. What waits for it is not sent."""
-    await services.webhooks.delete(caller, webhook_id)
+    await services.webhooks.delete(caller, checked_id(webhook_id, WebhookNotFoundError))
 
 
 @post(
@@ -132,7 +133,7 @@ async def delete_webhook(webhook_id: WebhookId, *, services: GivenServices, call
 )
 async def rotate_secret(webhook_id: WebhookId, *, services: GivenServices, caller: GivenCaller) -> WebhookWithSecret:
     """Begin a new secret. Until `old_secret_until`, calls carry two signatures: one of the secret before."""
-    return with_secret(*await services.webhooks.rotate(caller, webhook_id))
+    return with_secret(*await services.webhooks.rotate(caller, checked_id(webhook_id, WebhookNotFoundError)))
 
 
 @post(
@@ -145,7 +146,7 @@ async def rotate_secret(webhook_id: WebhookId, *, services: GivenServices, calle
 )
 async def test_webhook(webhook_id: WebhookId, *, services: GivenServices, caller: GivenCaller) -> DeliveryView:
     """Send an event of the type `webhook.test` on the way that all events take."""
-    return DeliveryView.of(await services.webhooks.test(caller, webhook_id))
+    return DeliveryView.of(await services.webhooks.test(caller, checked_id(webhook_id, WebhookNotFoundError)))
 
 
 @post(
@@ -158,7 +159,7 @@ async def test_webhook(webhook_id: WebhookId, *, services: GivenServices, caller
 )
 async def enable_webhook(webhook_id: WebhookId, *, services: GivenServices, caller: GivenCaller) -> WebhookView:
     """Call it again, at once with all that waits for it. Safe to repeat."""
-    return WebhookView.of(await services.webhooks.enable(caller, webhook_id))
+    return WebhookView.of(await services.webhooks.enable(caller, checked_id(webhook_id, WebhookNotFoundError)))
 
 
 @get(
@@ -179,7 +180,7 @@ async def read_deliveries(
     cursor: Cursor = None,
 ) -> Response[list[DeliveryView]]:
     """List what was sent to a webhook, or is yet to be, with the log of each, a page at a time."""
-    path = f"{PATH}/{webhook_id}/deliveries"
+    path = f"{PATH}/{checked_id(webhook_id, WebhookNotFoundError)}/deliveries"
     size = page_size(limit, settings)
     found = await services.webhooks.deliveries(caller, webhook_id, limit=size + 1, before=moment(cursor, of=path))
     deliveries, headers = page(
@@ -199,7 +200,7 @@ async def read_deliveries(
 )
 async def replay_delivery(delivery_id: DeliveryId, *, services: GivenServices, caller: GivenCaller) -> DeliveryView:
     """Send an event once more, whatever became of it, under the same `webhook-id`. A paused webhook gets it later."""
-    return DeliveryView.of(await services.webhooks.replay(caller, delivery_id))
+    return DeliveryView.of(await services.webhooks.replay(caller, checked_id(delivery_id, DeliveryNotFoundError)))
 
 
 router = Router(

@@ -18,8 +18,8 @@ from msgspec import UNSET, UnsetType
 
 from audio_text.api.access import Access
 from audio_text.api.dependencies import GivenCaller, GivenServices, GivenSettings
-from audio_text.api.dto import checked_job_id
 from audio_text.api.events import Cursor
+from audio_text.api.ids import checked_id
 from audio_text.api.jobs import JobId
 from audio_text.api.messages import (
     ClientMessage,
@@ -221,7 +221,7 @@ class _JobConnection(_Connection):
         self._seen = seen
 
     async def _tell(self) -> None:
-        job_id, pause = checked_job_id(str(self._job_id)), self._settings.ping_seconds
+        job_id, pause = checked_id(str(self._job_id), JobNotFoundError), self._settings.ping_seconds
         async with aclosing(self._live.follow(job_id, after=self._seen.event_id, idle_seconds=pause)) as updates:
             async for update in updates:
                 await self._send(JobUpdateMessage.of(update) if update else Ping(connection_id=self._id))
@@ -271,7 +271,7 @@ class _JobsConnection(_Connection):
             return
         try:
             after = Cursor.parse(wish.last_event_id or "").event_id
-            self._followed.add(checked_job_id(wish.job_id), after=after)
+            self._followed.add(checked_id(wish.job_id, JobNotFoundError), after=after)
         except (JobNotFoundError, TooManyJobsError) as error:
             await self._refuse(error, wish.job_id)
 
