@@ -23,13 +23,16 @@
     │   │       ├── EmptyAudioError
     │   │       └── NoSoundTrackError
     │   ├── UploadLinkError
-    │   ├── RemoteDisabledError       nothing is fetched from elsewhere
     │   ├── RemoteUrlError            an address elsewhere that nobody goes to
     │   ├── PrivateAddressError       nor to this one
     │   ├── RemoteRefusedError        whoever is there says no
     │   ├── RemoteAnswerError         or what nobody can use
     │   ├── NotAcceptableError
     │   └── KeyInUrlError
+    ├── DisabledError                 this installation does not do that
+    │   ├── MailDisabledError
+    │   ├── RemoteDisabledError       nothing is fetched from elsewhere
+    │   └── WebhooksDisabledError     no key to make their secrets of
     ├── UnauthorizedError             no key, or one that is not known
     ├── MissingScopeError             a key that is good for something else
     │   ├── MissingSubmitScopeError
@@ -74,9 +77,7 @@
     │   │   └── DiskFullError         a disk of ours, not the store's server
     │   ├── LimitsUnavailableError    who asks cannot be counted
     │   ├── TierFullError             too many jobs wait
-    │   ├── MailUnavailableError
     │   ├── RemoteUnavailableError    somebody else's server
-    │   ├── WebhooksDisabledError     no key to make their secrets of
     │   └── EngineFailedError         the model broke off
     │       ├── EngineMemoryError
     │       └── EngineBrokenError     and nothing more can be decoded in this process
@@ -272,13 +273,6 @@ class UploadLinkError(InvalidRequestError):
     http_status = 403
 
 
-class RemoteDisabledError(InvalidRequestError):
-    """This service fetches nothing from elsewhere: upload the file, or have its operator set remote.enabled."""
-
-    code = "remote_disabled"
-    http_status = 403
-
-
 class RemoteUrlError(InvalidRequestError):
     """The address elsewhere is not usable: it has to be an absolute https URL, without credentials."""
 
@@ -314,6 +308,31 @@ class KeyInUrlError(InvalidRequestError):
     """A key has no place in a URL, which logs and histories keep: send it in a header, and have this one revoked."""
 
     code = "key_in_url"
+
+
+class DisabledError(AudioTextError):
+    """This is not set up on this service, and no other try helps before its operator has done so."""
+
+    code = "disabled"
+    http_status = 403
+
+
+class MailDisabledError(DisabledError):
+    """Mail is not set up on this service: its operator has to set mail.host."""
+
+    code = "mail_disabled"
+
+
+class RemoteDisabledError(DisabledError):
+    """This service fetches nothing from elsewhere: upload the file, or have its operator set remote.enabled."""
+
+    code = "remote_disabled"
+
+
+class WebhooksDisabledError(DisabledError):
+    """Webhooks are not set up on this service: its operator has to set AUDIO_TEXT_WEBHOOKS_SIGNING_KEY."""
+
+    code = "webhooks_disabled"
 
 
 class UnauthorizedError(AudioTextError):
@@ -611,22 +630,10 @@ class TierFullError(TransientError):
     code = "tier_full"
 
 
-class MailUnavailableError(TransientError):
-    """Mail cannot be sent just now."""
-
-    code = "mail_unavailable"
-
-
 class RemoteUnavailableError(TransientError):
     """The server that the address leads to cannot be reached just now."""
 
     code = "remote_unavailable"
-
-
-class WebhooksDisabledError(TransientError):
-    """Webhooks are not set up on this service: its operator has to set AUDIO_TEXT_WEBHOOKS_SIGNING_KEY."""
-
-    code = "webhooks_disabled"
 
 
 class EngineFailedError(TransientError):

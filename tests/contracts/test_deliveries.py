@@ -318,6 +318,21 @@ class EndpointContract:
         assert await outbox.record(taken, delivered())
         assert await outbox.webhooks.get(endpoint.id) == endpoint
 
+    async def test_what_failed_on_our_side_is_not_held_against_an_endpoint(self, outbox: Outbox) -> None:
+        endpoint = await outbox.endpoint()
+        await outbox.enqueue()
+        ours = failed(is_ours=True)
+        [taken] = await outbox.claim()
+        assert await outbox.record(taken, ours, rule=PauseRule(failures=1, seconds=0)) == Recorded()
+        assert await outbox.webhooks.get(endpoint.id) == endpoint
+        [taken] = await outbox.claim()
+        assert taken.log[-1] == ours.attempt
+        assert await outbox.record(taken, failed())
+        failing = await outbox.webhooks.get(endpoint.id)
+        [taken] = await outbox.claim()
+        assert await outbox.record(taken, ours) == Recorded()
+        assert await outbox.webhooks.get(endpoint.id) == failing
+
     async def test_whoever_is_gone_is_paused_at_once(self, outbox: Outbox) -> None:
         endpoint = await outbox.endpoint()
         await outbox.enqueue()

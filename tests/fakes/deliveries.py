@@ -120,7 +120,7 @@ class FakeDeliveryRepository:
             log=_logged(stored, result.attempt),
             finished_at=None if result.status is DeliveryStatus.pending else now,
         )
-        if delivery.endpoint_id is None:
+        if delivery.endpoint_id is None or result.is_ours:
             return Recorded()
         endpoint = self.rows.endpoint(delivery.endpoint_id)
         if result.attempt.error is None:

@@ -169,4 +169,5 @@ async def test_webhooks_of_others_do_not_exist(api: Api) -> None:
 async def test_without_the_service_s_key_there_are_no_webhooks(api_settings: Settings) -> None:
     async with running(api_settings) as api:
         answer = await api.client.post(PATH, json={"url": URL})
-    assert (answer.status_code, answer.json()["code"]) == (503, "webhooks_disabled")
+    assert (answer.status_code, answer.json()["code"]) == (403, "webhooks_disabled")
+    assert "Retry-After" not in answer.headers

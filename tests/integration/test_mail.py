@@ -190,6 +190,21 @@ async def test_a_mail_server_that_is_away_gets_it_when_it_is_back(mailing_api: A
     assert len(postbox.mails) == before + 1
 
 
+async def test_a_mail_that_meets_a_worker_without_mail_goes_out_by_the_next_that_has_it(
+    mailing_api: Api, postbox: Postbox
+) -> None:
+    with capture_logs() as logs:
+        assert (await mailed(mailing_api, await completed(mailing_api), "ada@example.org")).status_code == 200
+        assert await delivered(mailing_api, mailing(mailing_api.settings, 1, host="")) == 1
+        postponed = await stored(mailing_api, logs)
+    assert postponed.status is DeliveryStatus.pending
+    assert "mail.host" in (postponed.error or "")
+    await due_again(mailing_api, postponed)
+    before = len(postbox.mails)
+    assert await delivered(mailing_api) == 1
+    assert len(postbox.mails) == before + 1
+
+
 async def test_a_job_that_was_deleted_meanwhile_is_not_mailed(mailing_api: Api, postbox: Postbox) -> None:
     job_id = await completed(mailing_api)
     assert (await mailed(mailing_api, job_id, "ada@example.org")).status_code == 200
@@ -234,6 +249,6 @@ async def test_a_mailbox_is_not_flooded(shared_api_settings: Settings, postbox: 
 async def test_without_a_mail_server_the_answer_says_so(shared_api_settings: Settings) -> None:
     async with running(shared_api_settings) as api:
         answer = await mailed(api, await completed(api), "ada@example.org")
-    assert answer.status_code == 503
-    assert answer.json()["code"] == "mail_unavailable"
+    assert (answer.status_code, answer.json()["code"]) == (403, "mail_disabled")
+    assert "Retry-After" not in answer.headers
     assert "mail.host" in answer.json()["detail"]

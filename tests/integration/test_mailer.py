@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from audio_text.adapters.mailer import SmtpMailer
 from audio_text.domain.mail import Attachment, Mail
-from audio_text.errors import DeliveryFailedError, MailUnavailableError
+from audio_text.errors import DeliveryFailedError, MailDisabledError
 from factories import make_settings
 from services.outside import certificate_for
 from services.smtp import Postbox, smtp_server
@@ -160,7 +160,7 @@ async def test_a_server_that_hangs_or_is_none_does_not_hold_up_anything(first: b
 
 
 async def test_without_a_server_in_the_settings_mail_is_off(box: Postbox) -> None:
-    with pytest.raises(MailUnavailableError, match=r"mail\.host"):
+    with pytest.raises(MailDisabledError, match=r"mail\.host"):
         await mailer(box, host="").send(MAIL)
 
 

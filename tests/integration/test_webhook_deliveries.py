@@ -376,3 +376,7 @@ async def test_without_the_service_s_key_nothing_is_sent_unsigned(api_settings: 
             await deliverer.deliver_due()
         assert receiver.calls == []
         assert await world.statuses(endpoint) == [DeliveryStatus.pending]
+        assert await world.resources.webhooks.get(endpoint.id) == endpoint, "it is not to blame"
+        await world.shift(60)
+        await world.deliver()
+        assert await world.statuses(endpoint) == [DeliveryStatus.delivered]

@@ -32,6 +32,7 @@ from audio_text.errors import (
     JobFailedError,
     JobNotFoundError,
     MissingScopeError,
+    RemoteDisabledError,
     ServerRefusedError,
     ServerUnreachableError,
     UnauthorizedError,
@@ -145,6 +146,15 @@ async def test_whoever_wants_to_be_left_alone_for_long_is_not_asked_again(using:
 
     with pytest.raises(AudioTextError):
         await using(lambda c: c.jobs.get(JOB_ID))
+
+    assert len(service.requests) == 1
+
+
+async def test_what_a_service_has_not_set_up_is_asked_for_once(using: Caller, service: StubService) -> None:
+    service.troubles = [problem(403, "remote_disabled")] * 2
+
+    with pytest.raises(RemoteDisabledError):
+        await using(lambda c: c.jobs.submit(UPLOAD))
 
     assert len(service.requests) == 1
 

@@ -11,7 +11,13 @@ from structlog.testing import capture_logs
 
 from audio_text.domain.delivery import Delivery, DeliveryKind, DeliveryStatus, retry_delay
 from audio_text.domain.webhooks import EndpointState
-from audio_text.errors import DatabaseUnavailableError, DeliveryFailedError, MailUnavailableError, WebhookNotFoundError
+from audio_text.errors import (
+    DatabaseUnavailableError,
+    DeliveryFailedError,
+    MailDisabledError,
+    WebhookNotFoundError,
+    WebhooksDisabledError,
+)
 from audio_text.ports import DeliveryResult, PauseRule, Recorded
 from audio_text.services import deliverer
 from audio_text.services.deliverer import Deliverer
@@ -223,17 +229,46 @@ async def test_what_a_defect_stops_is_tried_again_and_stops_nothing_else() -> No
     assert "delivery_broke" in {line["event"] for line in logs}
 
 
-@pytest.mark.parametrize(("error", "status"), [(MailUnavailableError(), "pending"), (WebhookNotFoundError(), "failed")])
-async def test_whether_another_try_may_work_is_the_error_s_to_say(error: Exception, status: str) -> None:
+@pytest.mark.parametrize(
+    ("error", "status", "failures"),
+    [
+        (DatabaseUnavailableError(), "pending", 0),
+        (WebhooksDisabledError(), "pending", 0),
+        (MailDisabledError(), "pending", 0),
+        (DeliveryFailedError(), "pending", 1),
+        (WebhookNotFoundError(), "failed", 1),
+    ],
+)
+async def test_whether_another_try_may_work_and_whose_fault_it_was_are_the_error_s_to_say(
+    error: Exception, status: str, failures: int
+) -> None:
     world = World()
 
     async def refuse(delivery: Delivery) -> int | None:
         raise error
 
-    world.receivers.answers[await world.endpoint()] = refuse
+    endpoint = await world.endpoint()
+    world.receivers.answers[endpoint] = refuse
     await world.events("evt_1")
     await world.deliverer.deliver_due()
     assert world.statuses() == {status: 1}
+    assert (await world.webhooks.get(endpoint)).failures == failures
+
+
+async def test_what_one_process_cannot_send_another_can() -> None:
+    world, elsewhere = World(), World()
+
+    async def lacks_settings(delivery: Delivery) -> int | None:
+        raise MailDisabledError
+
+    world.mails.answers[None] = lacks_settings
+    await world.deliveries.add(make_mail())
+    await world.deliverer.deliver_due()
+    assert "mail.host" in (world.only().error or "")
+    world.rows.passed += timedelta(minutes=1)
+    await elsewhere.another(world.deliveries).deliver_due()
+    assert world.statuses() == {"delivered": 1}
+    assert len(elsewhere.mails.arrived) == 1
 
 
 async def test_two_dispatchers_at_once_send_nothing_twice() -> None:

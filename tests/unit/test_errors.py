@@ -6,7 +6,8 @@ import re
 import pytest
 
 import audio_text.errors
-from audio_text.errors import AudioTextError, InvalidRequestError, TransientError, UnknownModelError
+from audio_text.client.session import PASSING
+from audio_text.errors import AudioTextError, DisabledError, InvalidRequestError, TransientError, UnknownModelError
 
 
 def tree(root: type[AudioTextError] = AudioTextError) -> list[type[AudioTextError]]:
@@ -52,6 +53,13 @@ def test_a_detail_replaces_the_default_sentence() -> None:
 @pytest.mark.parametrize("error", tree(InvalidRequestError), ids=lambda error: error.__name__)
 def test_a_bad_request_is_the_clients_to_mend(error: type[AudioTextError]) -> None:
     assert 400 <= error.http_status < 500
+
+
+@pytest.mark.parametrize("error", tree(DisabledError), ids=lambda error: error.__name__)
+def test_what_is_not_set_up_is_refused_and_invites_no_other_try(error: type[AudioTextError]) -> None:
+    assert error.http_status == 403
+    assert error.http_status not in PASSING
+    assert not issubclass(error, TransientError)
 
 
 @pytest.mark.parametrize("error", tree(TransientError), ids=lambda error: error.__name__)

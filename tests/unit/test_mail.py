@@ -14,7 +14,7 @@ from audio_text.errors import (
     InvalidRequestError,
     JobNotFoundError,
     LimitsUnavailableError,
-    MailUnavailableError,
+    MailDisabledError,
     RateLimitedError,
 )
 from audio_text.services.mailing import MailingService, MailSender
@@ -202,7 +202,7 @@ async def test_without_a_mail_server_nothing_is_stored(
 ) -> None:
     job = completed()
     jobs.jobs[job.id] = job
-    with pytest.raises(MailUnavailableError, match=r"mail\.host"):
+    with pytest.raises(MailDisabledError, match=r"mail\.host"):
         await ordered(service(jobs, deliveries, limiter, host=""), job)
     assert not deliveries.rows.deliveries
 

@@ -83,7 +83,8 @@ RETURNING {SELECTED}
 
 ATTEMPT = "'at', {}::timestamptz, 'status_code', {}::integer, 'error', {}::text, 'seconds', {}::float8"
 
-# What failed counts against the endpoint, and what arrived clears it: mostly there is nothing to clear, nor to write.
+# What failed counts against the endpoint, unless it was ours to do better, and what arrived clears it: mostly there is
+# nothing to clear, nor to write.
 RECORD = f"""
 WITH tried AS (
     UPDATE delivery SET status = {{}}, due_at = now() + make_interval(secs => {{}}), lease_expires_at = NULL,
@@ -94,7 +95,8 @@ WITH tried AS (
 ), judged AS (
     UPDATE webhook_endpoint SET failures = CASE WHEN {{}}::boolean THEN failures + 1 ELSE 0 END,
         failing_since = CASE WHEN {{}}::boolean THEN COALESCE(failing_since, now()) END
-    FROM tried WHERE webhook_endpoint.id = tried.endpoint_id AND ({{}}::boolean OR failures > 0)
+    FROM tried
+    WHERE webhook_endpoint.id = tried.endpoint_id AND NOT {{}}::boolean AND ({{}}::boolean OR failures > 0)
     RETURNING webhook_endpoint.*
 )
 SELECT judged.* FROM tried LEFT JOIN judged ON judged.id = tried.endpoint_id
@@ -161,10 +163,10 @@ class PiccoloDeliveryRepository(Statements):
         entry = (attempt.at, *answer, attempt.seconds)
         fence = (delivery.id, delivery.claims)
         news = (result.status.value, result.delay_seconds, *answer, *entry, is_over, *fence)
-        rows = await self._run(RECORD, *news, has_failed, has_failed, has_failed)
+        rows = await self._run(RECORD, *news, has_failed, has_failed, result.is_ours, has_failed)
         if not rows:
             return None
-        if not has_failed or delivery.endpoint_id is None:
+        if not has_failed or result.is_ours or delivery.endpoint_id is None:
             return Recorded()
         return await self._judge(delivery.endpoint_id, result, rule)
 

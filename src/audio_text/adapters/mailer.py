@@ -12,7 +12,7 @@ from email.utils import localtime, parseaddr
 import aiosmtplib
 
 from audio_text.domain.mail import Mail
-from audio_text.errors import DeliveryFailedError, MailUnavailableError
+from audio_text.errors import DeliveryFailedError, MailDisabledError
 from audio_text.settings import MailSecurity, MailSettings
 
 _OUR_FAULT = frozenset({530, 534, 535, 538})
@@ -41,10 +41,10 @@ class SmtpMailer:
         self._domain = parseaddr(settings.sender)[1].rpartition("@")[2] or "localhost"
 
     async def send(self, mail: Mail) -> int:
-        """Hand one message to the SMTP server. Raises MailUnavailableError where mail is off, DeliveryFailedError."""
+        """Hand one message to the SMTP server. Raises MailDisabledError where mail is off, DeliveryFailedError."""
         settings = self._settings
         if not settings.host:
-            raise MailUnavailableError("Mail is not set up on this service: its operator has to set mail.host.")
+            raise MailDisabledError
         with _refusals():
             message = _message(mail, sender=settings.sender, domain=self._domain)
             await aiosmtplib.send(

@@ -30,7 +30,7 @@ from audio_text.errors import (
     JobNotFoundError,
     JobStateError,
     LimitsUnavailableError,
-    MailUnavailableError,
+    MailDisabledError,
     NoSoundTrackError,
     PriorityTooHighError,
     PrivateAddressError,
@@ -131,7 +131,7 @@ async def read_job(job_id: JobId, services: GivenServices, caller: GivenCaller) 
         JobNotFoundError,
         DatabaseUnavailableError,
         LimitsUnavailableError,
-        MailUnavailableError,
+        MailDisabledError,
     ),
     tags=["jobs"],
 )

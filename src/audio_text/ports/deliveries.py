@@ -19,13 +19,15 @@ class PauseRule(msgspec.Struct, frozen=True, kw_only=True):
 class DeliveryResult(msgspec.Struct, frozen=True, kw_only=True):
     """How a try ended, and what becomes of the delivery: when pending, it is due again after the delay.
 
-    `gone`: the receiver wants no more, and its endpoint is paused at once.
+    `is_gone`: the receiver wants no more, and its endpoint is paused at once. `is_ours`: it was this service that
+    failed, and its endpoint is not blamed.
     """
 
     status: DeliveryStatus
     attempt: DeliveryAttempt
     delay_seconds: float = 0.0
     is_gone: bool = False
+    is_ours: bool = False
 
 
 class Recorded(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,7 +104,8 @@ class Sender(Protocol):
     async def send(self, delivery: Delivery) -> int | None:
         """Return once the receiver has it: HTTP's status, if there is one.
 
-        Raises DeliveryFailedError, TransientError where another try may work, AudioTextError where none will.
+        Raises DeliveryFailedError, TransientError and DisabledError where another try may work, here or in another
+        process, AudioTextError where none will.
         """
         ...
 

@@ -11,6 +11,6 @@ class Mailer(Protocol):
     async def send(self, mail: Mail) -> int:
         """Return SMTP's code once a mail server has it. May be sent again: the message's id stays the same.
 
-        Raises MailUnavailableError where mail is off, and DeliveryFailedError, final when the server refuses for good.
+        Raises MailDisabledError where mail is off, and DeliveryFailedError, final when the server refuses for good.
         """
         ...

@@ -14,7 +14,7 @@ import structlog
 from msgspec.structs import replace
 
 from audio_text.domain.delivery import Delivery, DeliveryAttempt, DeliveryStatus, retry_delay
-from audio_text.errors import AudioTextError, DeliveryFailedError, TransientError
+from audio_text.errors import AudioTextError, DeliveryFailedError, DisabledError, TransientError
 from audio_text.ports import DeliveryRepository, DeliveryResult, PauseRule, Recorded, Senders
 from audio_text.settings import WebhookSettings
 from audio_text.settings.sections import SECONDS_PER_DAY
@@ -171,7 +171,9 @@ class Deliverer:
         return self._failure(delivery, attempt, error) if error else _success(attempt)
 
     def _failure(self, delivery: Delivery, attempt: DeliveryAttempt, error: AudioTextError) -> DeliveryResult:
-        is_final, is_gone = not isinstance(error, TransientError), False
+        # Without what another process has, or this one will have once it is deployed anew, nothing is lost either.
+        is_ours = isinstance(error, TransientError | DisabledError)
+        is_final, is_gone = not is_ours, False
         if isinstance(error, DeliveryFailedError):
             is_final, is_gone = error.is_final, error.is_gone
             attempt = replace(attempt, status_code=error.status_code)
@@ -182,6 +184,7 @@ class Deliverer:
             attempt=replace(attempt, error=error.detail[:LONGEST_ERROR]),
             delay_seconds=delay or 0.0,
             is_gone=is_gone,
+            is_ours=is_ours,
         )
 
     async def _record(self, delivery: Delivery, result: DeliveryResult) -> Recorded | None:

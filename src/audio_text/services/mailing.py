@@ -15,7 +15,7 @@ from audio_text.domain.job import Job, JobStatus
 from audio_text.domain.mail import Attachment, MailFormat, MailOrder, attachment_name, letter
 from audio_text.domain.speakers import speakers_of
 from audio_text.domain.usage import SECONDS_PER_HOUR, Rate
-from audio_text.errors import InvalidRequestError, JobNotFoundError, MailUnavailableError, RateLimitedError
+from audio_text.errors import InvalidRequestError, JobNotFoundError, MailDisabledError, RateLimitedError
 from audio_text.ports import DeliveryRepository, JobRepository, Mailer, RateLimiter
 from audio_text.services.limiting import who
 from audio_text.services.transcripts import StoredTranscript, TranscriptService
@@ -57,7 +57,7 @@ class MailingService:
     ) -> Delivery:
         """Store a mail to be sent. `address` is where the caller is, for limits where callers have no keys.
 
-        Raises JobNotFoundError, InvalidRequestError unless the job is completed and has text, MailUnavailableError
+        Raises JobNotFoundError, InvalidRequestError unless the job is completed and has text, MailDisabledError
         where mail is off, RateLimitedError, LimitsUnavailableError, DatabaseUnavailableError.
         """
         job = await self._jobs.get(job_id)
@@ -65,7 +65,7 @@ class MailingService:
             raise JobNotFoundError
         _check(job)
         if not self._settings.host:
-            raise MailUnavailableError("Mail is not set up on this service: its operator has to set mail.host.")
+            raise MailDisabledError
         await self._count(to, caller=caller, address=address)
         now = datetime.now(UTC)
         delivery_id = str(uuid4())
@@ -116,7 +116,7 @@ class MailSender:
         """Hand a mail to the server; its answer's code.
 
         Raises JobNotFoundError, InvalidRequestError when there is nothing to send any more, DeliveryFailedError,
-        MailUnavailableError, DatabaseUnavailableError.
+        MailDisabledError, DatabaseUnavailableError.
         """
         order = msgspec.json.decode(delivery.payload, type=MailOrder)
         stored = await self._transcripts.find(order.job_id)
