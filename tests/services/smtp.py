@@ -1,7 +1,7 @@
 """A mail server in this process that refuses as it is told to."""
 
 import ssl
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from email import message_from_bytes
 from email.message import EmailMessage
@@ -15,7 +15,10 @@ from services.api import free_port
 
 
 class Postbox:
-    """Keeps every message that it takes. `answers` are given, each once, before mails are taken: by command."""
+    """Keeps every message that it takes. By command: `answers` are given, each once, before mails are taken.
+
+    What is in `meanwhile` is done once, before the answer.
+    """
 
     def __init__(self) -> None:
         self.mails: list[EmailMessage] = []
@@ -24,12 +27,15 @@ class Postbox:
         self.logins: list[tuple[bytes, bytes]] = []
         self.were_secure: list[bool] = []
         self.answers: dict[str, list[str]] = {}
+        self.meanwhile: dict[str, Callable[[], object]] = {}
         self.port = 0
 
     def newest(self) -> EmailMessage:
         return self.mails[-1]
 
     def _answer(self, command: str) -> str:
+        if work := self.meanwhile.pop(command, None):
+            work()
         given = self.answers.get(command, [])
         return given.pop(0) if given else "250 OK"
 
