@@ -233,9 +233,13 @@ async def open_access(keys: KeyRepository, settings: Settings, *, client_name: s
         access = AccessService(
             keys, tickets=tickets, settings=settings.access, operator_token=settings.secrets.operator_token
         )
-        writing = background.create_task(access.known.write_uses())
+        tasks = [
+            background.create_task(access.known.write_uses()),
+            background.create_task(access.watch.look_for_ever()),
+        ]
         yield access
-        writing.cancel()
+        for task in tasks:
+            task.cancel()
         await access.known.write_last_uses()
 
 

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from audio_text.adapters.database import open_database
 from audio_text.adapters.key_table import PiccoloKeyRepository
-from audio_text.domain.access import ApiKey, KeyLimits, Scope
+from audio_text.domain.access import ApiKey, Credential, KeyLimits, Scope
 from audio_text.domain.key_secrets import digest_of
 from audio_text.errors import DatabaseUnavailableError, KeyNotFoundError
 from audio_text.ports import KeyMatch, KeyRepository
@@ -40,6 +40,26 @@ class KeyRepositoryContract:
         assert await keys.match("2") == KeyMatch(key=replace(full, id="b"))
         assert await keys.get("a") == KEY
         assert await keys.match("3") is None
+
+    async def test_what_many_connections_were_opened_with_is_found_at_once(self, keys: KeyRepository) -> None:
+        other = replace(KEY, id="b", prefix="atk_bbbbbbbb")
+        await keys.add(KEY, digest="1")
+        await keys.add(other, digest="2")
+        rotated = await keys.rotate("a", prefix="atk_cccccccc", digest="3", overlap_seconds=60)
+        assert rotated is not None
+        replaced, fresh, ticket = (Credential(key_id="a", digest=digest) for digest in ("1", "3", None))
+        whole = Credential(key_id="b", digest="2")
+        lost = [Credential(key_id="a", digest="2"), Credential(key_id="b", digest="1"), Credential(key_id="c")]
+        found = await keys.matches([replaced, fresh, ticket, whole, *lost])
+        assert found == {
+            replaced: await keys.match("1"),
+            fresh: KeyMatch(key=rotated),
+            ticket: KeyMatch(key=rotated),
+            whole: KeyMatch(key=other),
+        }
+        revoked = await keys.revoke("b")
+        assert await keys.matches([whole]) == {whole: KeyMatch(key=revoked)}
+        assert await keys.matches([]) == {}
 
     async def test_what_was_stored_may_be_stored_again(self, keys: KeyRepository) -> None:
         await keys.add(KEY, digest="1")
@@ -146,6 +166,7 @@ class TestPiccoloKeyRepository(KeyRepositoryContract):
             for work in (
                 keys.add(replace(KEY, id=str(uuid4())), digest=digest_of("x")),
                 keys.match("1"),
+                keys.matches([Credential(key_id="a")]),
                 keys.get("a"),
                 keys.find(limit=1),
                 keys.revoke("a"),

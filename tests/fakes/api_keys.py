@@ -1,21 +1,25 @@
 """Keys and tickets, in memory."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, timedelta
 
 from msgspec.structs import replace
 
-from audio_text.domain.access import ApiKey, Caller
+from audio_text.domain.access import ApiKey, Caller, Credential
 from audio_text.errors import AudioTextError, DatabaseUnavailableError, KeyNotFoundError, TicketsUnavailableError
 from audio_text.ports import KeyMatch
 
 
 class FakeKeyRepository:
-    """The table of keys; `looks` counts the statements that look a digest up. `is_down`: no answer; `is_broken`: no."""
+    """The table of keys. `looks` counts look-ups of digests; `asked_for` is how many each `matches` asked for.
+
+    `is_down`: no answer; `is_broken`: no.
+    """
 
     def __init__(self) -> None:
         self.looks = 0
+        self.asked_for: list[int] = []
         self.is_down = False
         self.is_broken = False
         self._keys: dict[str, ApiKey] = {}
@@ -37,6 +41,19 @@ class FakeKeyRepository:
             if previous == digest:
                 return KeyMatch(key=key, replaced_at=replaced_at)
         return None
+
+    async def matches(self, credentials: Collection[Credential]) -> dict[Credential, KeyMatch]:
+        self._answer()
+        self.asked_for.append(len(credentials))
+        found: dict[Credential, KeyMatch] = {}
+        for each in credentials:
+            if key := self._keys.get(each.key_id):
+                previous, replaced_at = self._previous.get(each.key_id, (None, None))
+                if each.digest in {None, self._digests[each.key_id]}:
+                    found[each] = KeyMatch(key=key)
+                elif each.digest == previous:
+                    found[each] = KeyMatch(key=key, replaced_at=replaced_at)
+        return found
 
     async def get(self, key_id: str) -> ApiKey:
         self._answer()

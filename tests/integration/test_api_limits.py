@@ -15,7 +15,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 import media
-from audio_text.domain.key_secrets import new_secret
+from audio_text.domain.key_secrets import new_secret, new_ticket
 from audio_text.settings import Settings
 from factories import SETTINGS_FILE, make_settings
 from services.api import ApiProcess, api_process, running
@@ -201,6 +201,34 @@ async def test_invented_keys_are_refused_without_a_look_after_so_many_and_keys_i
         assert (await asked(fresh, 14)).status_code == 200
         assert (await asked(fresh)).status_code == 200, "it is known by now"
         assert (await api.client.get("/api/v1/keys", headers=operator)).status_code == 200
+
+
+async def test_invented_tickets_are_refused_like_invented_keys_and_good_ones_are_good_wherever_they_come_from(
+    shared_api_settings: Settings,
+) -> None:
+    token = "the operator's token"
+    settings = limited(without_open_mode(shared_api_settings), refused_per_minute=3)
+    settings = replace(settings, secrets=replace(settings.secrets, operator_token=token))
+    async with running(settings) as api:
+
+        async def redeemed(ticket: str) -> httpx.Response:
+            # No stream begins: the answer is that of a job that nobody has.
+            return await api.client.get(f"/api/v1/job/{uuid4()}/events", params={"ticket": ticket}, headers=caller(15))
+
+        made = await api.client.post(
+            "/api/v1/keys",
+            json={"owner": "o", "name": "n", "scopes": ["read"]},
+            headers={"Authorization": f"Bearer {token}"} | caller(15),
+        )
+        key = {"Authorization": f"Bearer {made.raise_for_status().json()['secret']}"} | caller(15)
+        good = (await api.client.post("/api/v1/tickets", headers=key)).raise_for_status().json()["ticket"]
+        answers = [await redeemed(text) for text in ["made up", *[new_ticket() for _ in range(4)]]]
+        assert [answer.status_code for answer in answers] == [401, 401, 401, 429, 429]
+        assert answers[-1].json()["code"] == "rate_limited"
+        assert 0 < int(answers[-1].headers["Retry-After"]) <= 60
+        assert [(await redeemed(good)).status_code for _ in range(2)] == [404, 429]
+        unused = {"Authorization": f"Bearer {new_secret()}"} | caller(15)
+        assert (await api.client.get("/api/v1/job/read", headers=unused)).status_code == 429
 
 
 async def test_so_many_sockets_and_streams_are_open_at_once_and_another_when_one_is_closed(

@@ -15,12 +15,14 @@ from structlog.testing import capture_logs
 from audio_text.bootstrap import ApiServices, open_api_services
 from audio_text.domain.events import JobUpdate
 from audio_text.domain.job import JobStatus
+from audio_text.domain.key_secrets import new_secret
 from audio_text.services.live import LiveService, LiveUpdate
 from audio_text.settings import Settings
 from factories import make_segment
 from services.api import ApiProcess, api_process, running
 from services.live import OUTCOME, Worker, segment_ids, streaming
 from services.programs import require
+from services.tenants import without_open_mode
 from services.waiting import until
 
 MEGABYTE = 1024 * 1024
@@ -328,6 +330,33 @@ async def test_while_a_part_is_away_a_new_client_gets_an_error_and_one_that_is_b
             assert source.response.status_code == 200
             assert not await source.rest()
             assert source.retry == 5_000
+
+
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("headers", [{"Last-Event-ID": "1-1"}, {"Accept": "text/event-stream"}])
+async def test_a_browser_comes_back_also_when_nobody_can_tell_just_now_who_it_is(
+    shared_api_settings: Settings, count: int, headers: dict[str, str]
+) -> None:
+    settings = without_open_mode(shared_api_settings)
+    settings = replace(settings, database=replace(settings.database, port=1))
+    path = f"/api/v1/job/{UNKNOWN}/events" if count == 1 else f"/api/v1/job/events?job={UNKNOWN}&job=x"
+    async with running(settings) as api:
+        api.client.headers["Authorization"] = f"Bearer {new_secret()}"
+        back = await api.client.get(path, headers=headers)
+        other = await api.client.get(path)
+        elsewhere = await api.client.get("/api/v1/job/read", headers=headers)
+    assert (back.status_code, back.headers["Content-Type"]) == (200, "text/event-stream; charset=utf-8")
+    assert back.text == ": database_unavailable\nretry: 5000\n\n"
+    assert back.headers["Cache-Control"] == "no-store"
+    for refused in (other, elsewhere):
+        assert (refused.status_code, refused.json()["code"]) == (503, "database_unavailable")
+
+
+async def test_a_browser_stays_away_from_what_will_not_pass(shared_api_settings: Settings) -> None:
+    async with running(without_open_mode(shared_api_settings)) as api:
+        api.client.headers["Authorization"] = f"Bearer {new_secret()}"
+        answer = await api.client.get(f"/api/v1/job/{UNKNOWN}/events", headers={"Last-Event-ID": "1-1"})
+    assert (answer.status_code, answer.json()["code"]) == (401, "unauthorized")
 
 
 async def test_a_browser_comes_back_once_and_stays_away_when_it_has_seen_the_end(

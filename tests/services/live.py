@@ -148,12 +148,16 @@ class Source:
 
 @asynccontextmanager
 async def streaming(
-    server: ApiProcess, *job_ids: str, last_event_id: str | None = None, query: str | None = None
+    server: ApiProcess,
+    *job_ids: str,
+    last_event_id: str | None = None,
+    query: str | None = None,
+    headers: dict[str, str] | None = None,
 ) -> AsyncIterator[Source]:
     """One job's stream, or that of several."""
     path = f"/api/v1/job/{job_ids[0]}/events" if len(job_ids) == 1 else "/api/v1/job/events"
     parameters = ({} if len(job_ids) == 1 else {"job": job_ids}) | ({"last_event_id": query} if query else {})
-    headers = {} if last_event_id is None else {"Last-Event-ID": last_event_id}
+    headers = (headers or {}) | ({} if last_event_id is None else {"Last-Event-ID": last_event_id})
     async with (
         httpx.AsyncClient(base_url=f"http://{server.address}", timeout=30) as client,
         client.stream("GET", path, params=parameters, headers=headers) as response,

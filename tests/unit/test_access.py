@@ -281,6 +281,21 @@ async def test_the_tickets_of_a_key_end_with_it() -> None:
         await access.redeem(lost.text)
 
 
+async def test_a_ticket_is_not_used_up_while_its_key_cannot_be_looked_up() -> None:
+    keys = FakeKeyRepository()
+    access = make_access(keys)
+    _, secret = await make_key(access)
+    ticket = await access.issue_ticket(await access.caller(secret))
+    keys.is_down = True
+    for _ in range(2):
+        with pytest.raises(DatabaseUnavailableError):
+            await access.redeem(ticket.text)
+    keys.is_down = False
+    assert (await access.redeem(ticket.text)).scopes == {Scope.read}
+    with pytest.raises(UnauthorizedError):
+        await access.redeem(ticket.text)
+
+
 async def test_in_open_mode_tickets_work_as_well() -> None:
     access = make_access(FakeKeyRepository())
     caller = await access.redeem((await access.issue_ticket(ANYBODY)).text)

@@ -1,6 +1,6 @@
 """The table of keys in PostgreSQL. Every method is one statement, and therefore one transaction."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -8,7 +8,7 @@ import msgspec
 
 from audio_text.adapters.rows import json_text
 from audio_text.adapters.statements import Statements
-from audio_text.domain.access import ApiKey
+from audio_text.domain.access import ApiKey, Credential
 from audio_text.errors import KeyNotFoundError
 from audio_text.ports import KeyMatch
 
@@ -23,6 +23,8 @@ MATCH = f"""
 SELECT {FIELDS}, CASE WHEN previous_digest = {{}} THEN replaced_at END AS replaced_at
 FROM api_key WHERE digest = {{}} OR previous_digest = {{}}
 """  # noqa: S608 -- our own column names
+
+MATCHES = f"SELECT {FIELDS}, digest, previous_digest, replaced_at FROM api_key WHERE id = ANY({{}}::text[])"  # noqa: S608 -- names
 
 GET = f"SELECT {FIELDS} FROM api_key WHERE id = {{}}"  # noqa: S608 -- our own column names
 
@@ -69,6 +71,13 @@ class PiccoloKeyRepository(Statements):
         rows = await self._run(MATCH, digest, digest, digest, repeatable=True)
         return KeyMatch(key=_key_of(rows[0]), replaced_at=rows[0]["replaced_at"]) if rows else None
 
+    async def matches(self, credentials: Collection[Credential]) -> dict[Credential, KeyMatch]:
+        """Find the keys that many belong to."""
+        rows = await self._run(MATCHES, list({each.key_id for each in credentials}), repeatable=True)
+        by_id = {row["id"]: row for row in rows}
+        found = {each: _match_of(each, by_id[each.key_id]) for each in credentials if each.key_id in by_id}
+        return {each: match for each, match in found.items() if match is not None}
+
     async def get(self, key_id: str) -> ApiKey:
         """Read one."""
         return _only(await self._run(GET, key_id, repeatable=True))
@@ -99,6 +108,14 @@ def _only(rows: list[Mapping[str, Any]]) -> ApiKey:
     if not rows:
         raise KeyNotFoundError
     return _key_of(rows[0])
+
+
+def _match_of(credential: Credential, row: Mapping[str, Any]) -> KeyMatch | None:
+    if credential.digest in {None, row["digest"]}:
+        return KeyMatch(key=_key_of(row))
+    if credential.digest == row["previous_digest"]:
+        return KeyMatch(key=_key_of(row), replaced_at=row["replaced_at"])
+    return None
 
 
 def _key_of(row: Mapping[str, Any]) -> ApiKey:

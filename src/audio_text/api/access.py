@@ -11,6 +11,9 @@ ALSO_OPTION = "also_access"
 TICKET_OPTION = "ticket"
 """Whether a ticket is taken as well; sockets always take one."""
 
+DOWNLOAD_OPTION = "download"
+"""Whether the answer is sent in parts for as long as its reader takes: it has a place among those of its caller."""
+
 
 class Access(StrEnum):
     """What a caller needs; a route without a decision is refused to everybody, and fails a test."""

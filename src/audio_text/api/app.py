@@ -136,5 +136,7 @@ async def _before_request(request: Request[Any, Any, Any]) -> Response[None] | N
 
 def _render(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     """Answer an exception in the shape that the address has for errors."""
+    if (answer := events.interrupted(request, error)) is not None:
+        return answer
     shape = refusals if request.scope["path"].startswith(refusals.PREFIX) else problems
     return shape.render(request, error)

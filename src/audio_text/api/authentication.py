@@ -17,8 +17,8 @@ from audio_text.api.access import ALSO_OPTION, OPTION, TICKET_OPTION, Access
 from audio_text.api.client_address import address_of
 from audio_text.api.ids import checked_id
 from audio_text.bootstrap import ApiServices
-from audio_text.domain.access import ANYBODY, Caller, Scope
-from audio_text.domain.key_secrets import is_secret
+from audio_text.domain.access import ANYBODY, Caller, Credential, Scope
+from audio_text.domain.key_secrets import digest_of, is_secret
 from audio_text.errors import (
     AudioTextError,
     JobNotFoundError,
@@ -29,6 +29,7 @@ from audio_text.errors import (
     MissingSubmitScopeError,
     UnauthorizedError,
 )
+from audio_text.services.limiting import LimitingService
 from audio_text.settings import Settings
 
 SUBPROTOCOL = "audio-text"
@@ -45,7 +46,7 @@ MISSING: dict[Access, type[MissingScopeError]] = {
 """What is raised for a key that lacks what is needed."""
 
 _KEY_NAMES = frozenset({"api_key", "api-key", "apikey", "access_token", "authorization", "bearer", "token"})
-_CALLER, _REFUSAL = "caller", "refusal"
+_CALLER, _DIGEST, _REFUSAL = "caller", "digest", "refusal"
 
 log = structlog.get_logger(__name__)
 
@@ -90,6 +91,14 @@ def refusal_of(scope: AsgiScope) -> AudioTextError | None:
     return _state(scope).get(_REFUSAL)
 
 
+def credential_of(scope: AsgiScope) -> Credential | None:
+    """Tell what the caller showed; None: nothing, or what ends with this process alone, as the operator's token."""
+    caller = caller_of(scope)
+    if caller is None or caller.key_id is None:
+        return None
+    return Credential(key_id=caller.key_id, digest=_state(scope).get(_DIGEST))
+
+
 def _asked_of(connection: Connection, handler: BaseRouteHandler) -> Access | None:
     """Tell what a caller needs here; None: nobody is asked for."""
     if isinstance(connection, Request) and connection.method == "OPTIONS":  # answered from the table of routes alone
@@ -117,23 +126,31 @@ async def _caller(connection: Connection, handler: BaseRouteHandler, access: Acc
         raise KeyInUrlError
     secret = _bearer(connection.headers.getall("authorization", [])) or _offered_key(connection)
     tickets = [value for name, value in query if name == TICKET]
+    limiting, address = _services(connection).limiting, address_of(connection)
     if secret is None and tickets and (isinstance(connection, WebSocket) or handler.opt.get(TICKET_OPTION)):
-        async with _refusals_counted(connection):
-            return await keys.redeem(tickets[0])
+        async with _refusals_counted(limiting, address):
+            try:
+                return await keys.redeem(tickets[0])
+            except UnauthorizedError:
+                # Not before: whether it is a good one costs no more to find out, and those have nothing to wait for.
+                await limiting.require_trusted(address)
+                raise
     if secret is None:
         raise UnauthorizedError
     if not keys.remembers(secret):
-        await _services(connection).limiting.require_trusted(address_of(connection))
-    async with _refusals_counted(connection):
-        return await keys.caller(secret)
+        await limiting.require_trusted(address)
+    async with _refusals_counted(limiting, address):
+        caller = await keys.caller(secret)
+    _state(connection.scope)[_DIGEST] = digest_of(secret)
+    return caller
 
 
 @asynccontextmanager
-async def _refusals_counted(connection: Connection) -> AsyncGenerator[None]:
+async def _refusals_counted(limiting: LimitingService, address: str) -> AsyncGenerator[None]:
     try:
         yield
     except UnauthorizedError:
-        await _services(connection).limiting.count_refused(address_of(connection))
+        await limiting.count_refused(address)
         raise
 
 

@@ -6,7 +6,6 @@ from litestar import Request, Response, Router, get, post
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import Example
 from litestar.params import JSONBody, PathParameter, QueryParameter
-from litestar.response import Stream
 
 from audio_text.api.access import Access
 from audio_text.api.batch_views import BatchRequest, BatchView
@@ -16,6 +15,7 @@ from audio_text.api.ids import checked_id
 from audio_text.api.paging import LINK, Cursor, Limit, moment, page, page_size
 from audio_text.api.problems import documented, documented_header
 from audio_text.api.request_log import request_id_of
+from audio_text.api.streamed import Download
 from audio_text.api.transcripts import document_of
 from audio_text.domain.formats import TranscriptFormat
 from audio_text.domain.idempotency import fingerprint_of
@@ -144,7 +144,7 @@ async def cancel_batch(batch_id: BatchId, services: GivenServices, caller: Given
 
 @get(
     "/{batch_id:str}/transcripts",
-    opt={"access": Access.read},
+    opt={"access": Access.read, "download": True},
     media_type="application/zip",
     summary="Take all transcripts of a batch",
     response_description="A zip archive, written while you read it.",
@@ -154,6 +154,7 @@ async def cancel_batch(batch_id: BatchId, services: GivenServices, caller: Given
 )
 async def export_transcripts(
     *,
+    request: Request[Any, Any, Any],
     batch_id: BatchId,
     services: GivenServices,
     caller: GivenCaller,
@@ -161,7 +162,7 @@ async def export_transcripts(
         TranscriptFormat,
         QueryParameter(description="What to write the transcripts as.", examples=[Example(value="srt")]),
     ] = TranscriptFormat.text,
-) -> Stream:
+) -> Response[Any]:
     """Take the transcripts of all completed jobs, in the order in which they were submitted.
 
     `manifest.json` in the archive lists every job, with its file or why there is none. The archive may be taken at any
@@ -174,8 +175,12 @@ async def export_transcripts(
         transcript_format=format,
         writer_of=lambda stored: document_of(stored, format),
     )
-    headers = {"Content-Disposition": f'attachment; filename="batch-{batch.id}.zip"', "Cache-Control": "no-store"}
-    return Stream(parts, media_type="application/zip", headers=headers)
+    headers = {
+        "Content-Type": "application/zip",
+        "Content-Disposition": f'attachment; filename="batch-{batch.id}.zip"',
+        "Cache-Control": "no-store",
+    }
+    return Download(request, parts, headers=headers)
 
 
 router = Router(

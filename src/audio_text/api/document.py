@@ -26,11 +26,19 @@ from audio_text.api import (
     usage_views,
     webhook_views,
 )
-from audio_text.api.access import ALSO_OPTION, OPTION, TICKET_OPTION, Access
+from audio_text.api.access import ALSO_OPTION, DOWNLOAD_OPTION, OPTION, TICKET_OPTION, Access
 from audio_text.api.authentication import MISSING
 from audio_text.api.dependencies import PROVIDERS
 from audio_text.api.openai import description, refusals
-from audio_text.errors import DatabaseUnavailableError, RateLimitedError, TooManyConnectionsError, UnauthorizedError
+from audio_text.errors import (
+    AudioTextError,
+    DatabaseUnavailableError,
+    LimitsUnavailableError,
+    RateLimitedError,
+    TicketsUnavailableError,
+    TooManyConnectionsError,
+    UnauthorizedError,
+)
 
 _RAW_BODY = {
     "description": "The raw bytes of the file.",
@@ -62,9 +70,9 @@ The socket sends JSON objects with a `type`: first `connected`, then `job_update
 for everything that happens from then on, with the segments as they are decoded. `ping` comes when nothing happens; a
 client may send `ping` itself. The update of a terminal status is the last one, and the server closes with code 1000.
 After any other code, come back with `?last_event_id=` and the last `event_id` you saw: nothing is missed, and nothing
-comes twice. 4401 and 4403 mean that the key is missing, or not good for that, 4404 that there is no such job, 1013 that
-a part of the service is away, 4408 that the client did not take what it was sent. The messages are among the schemas:
-Connected, JobUpdateMessage, Ping, Pong, ErrorMessage.
+comes twice. 4401 and 4403 mean that the key is missing, holds no more, or is not good for that, 4404 that there is no
+such job, 1013 that a part of the service is away, 4408 that the client did not take what it was sent. The messages are
+among the schemas: Connected, JobUpdateMessage, Ping, Pong, ErrorMessage.
 
 For several jobs there is one WebSocket, `/api/v1/job/ws`: send a Subscribe or Unsubscribe for each. The same updates
 come as server-sent events from `/api/v1/job/{job_id}/events` and, for several jobs, `/api/v1/job/events`.
@@ -76,6 +84,14 @@ SECURITY_SCHEME = SecurityScheme(
     description="A key; each operation names the scope that it takes: `submit`, `read` or `admin`. What takes `admin` "
     "also takes the service's AUDIO_TEXT_OPERATOR_TOKEN. A service in open mode asks for nothing but that.",
 )
+
+_EVERYWHERE = (RateLimitedError, LimitsUnavailableError, DatabaseUnavailableError)
+"""Refusals wherever a key is asked for: it is looked up and its requests are counted, whatever the route needs."""
+
+_OF_OPTIONS: dict[str, tuple[type[AudioTextError], ...]] = {
+    TICKET_OPTION: (TicketsUnavailableError, TooManyConnectionsError),
+    DOWNLOAD_OPTION: (TooManyConnectionsError,),
+}
 
 _ONLY_BASES = frozenset({choices.Choices, messages.Message})
 """Nothing of these types is ever sent."""
@@ -143,10 +159,10 @@ def _tell_access(app: Litestar, paths: dict[str, dict[str, dict[str, Any]]]) -> 
                     continue
                 also = Access(handler.opt.get(ALSO_OPTION, access))
                 operation["security"] = [{SECURITY: list(dict.fromkeys((access.value, also.value)))}]
-                # A key is looked up and its requests are counted, whatever the route itself needs.
-                kinds = [UnauthorizedError, MISSING[access], MISSING[also], RateLimitedError, DatabaseUnavailableError]
-                kinds += [TooManyConnectionsError] if handler.opt.get(TICKET_OPTION) else []
-                for kind in kinds:
+                of_options = [
+                    kind for option, kinds in _OF_OPTIONS.items() if handler.opt.get(option) for kind in kinds
+                ]
+                for kind in (UnauthorizedError, MISSING[access], MISSING[also], *_EVERYWHERE, *of_options):
                     problems.add_refusals(operation["responses"], refusals_of(kind))
                 operation["responses"] = dict(sorted(operation["responses"].items()))
 

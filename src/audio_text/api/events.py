@@ -6,23 +6,25 @@ from collections.abc import Callable, Coroutine, Sequence
 from contextlib import aclosing
 from functools import partial
 from hashlib import blake2b
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, cast
 
 import msgspec
 import structlog
-from litestar import Request, get
+from litestar import Request, Response, get
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import Example
 from litestar.params import QueryParameter
 
-from audio_text.api.access import Access
+from audio_text.api.access import TICKET_OPTION, Access
+from audio_text.api.connections import while_key_holds
 from audio_text.api.dependencies import GivenCaller, GivenServices, GivenSettings
 from audio_text.api.ids import checked_id
 from audio_text.api.jobs import JobId
 from audio_text.api.messages import ErrorMessage, JobUpdateMessage
 from audio_text.api.presence import unless
 from audio_text.api.problems import RETRY_AFTER_SECONDS, documented
-from audio_text.api.sse import PING, EventSource, Outlet, described_stream, event, retry
+from audio_text.api.sse import HEADERS, MEDIA_TYPE, PING, EventSource, described_stream, event, pause, retry
+from audio_text.api.streamed import Outlet
 from audio_text.errors import (
     DatabaseUnavailableError,
     EventsUnavailableError,
@@ -30,6 +32,7 @@ from audio_text.errors import (
     JobNotFoundError,
     TooManyJobsError,
     TransientError,
+    UnauthorizedError,
 )
 from audio_text.services.following import Admit, Gone, following
 from audio_text.services.live import LiveService, LiveUpdate
@@ -186,21 +189,23 @@ async def _tell_jobs(
 def _source(
     request: Request[Any, Any, Any], tell: Callable[[Outlet], Coroutine[Any, Any, None]], settings: EventSettings
 ) -> EventSource:
-    """Give an answer that ends in time when this process stops, and from which browsers come back.
-
-    They stay away after an error's status: whoever is back is told to try again later by a stream of that alone.
-    """
+    """Give an answer that ends in time when this process stops, or with the key, and from which browsers come back."""
     closing: asyncio.Event = request.app.state.closing
-    is_back = "Last-Event-ID" in request.headers
 
     async def tell_until_closing(outlet: Outlet) -> None:
         try:
-            await unless(closing.wait(), tell(outlet), error=EventsUnavailableError)
+            told = while_key_holds(request.scope, tell(outlet))
+            await unless(closing.wait(), told, error=EventsUnavailableError)
         except TransientError as error:
-            if not outlet.has_begun and not is_back:
+            if not outlet.has_begun and not _comes_back(request):
                 raise
             log.info("stream_interrupted", path=request.scope["path"], code=error.code)
-            await outlet.write(retry(RETRY_AFTER_SECONDS))
+            await outlet.write(_pause(error))
+        except UnauthorizedError as error:
+            if not outlet.has_begun:
+                raise
+            log.info("stream_ended_with_key", path=request.scope["path"])
+            await outlet.write(event(ErrorMessage(message=error.detail, error=error.code)))
         except JobNotFoundError as error:
             if not outlet.has_begun:
                 raise
@@ -209,6 +214,28 @@ def _source(
     return EventSource(
         tell_until_closing, prelude=retry(RETRY_SECONDS), send_timeout_seconds=settings.send_timeout_seconds
     )
+
+
+def interrupted(request: Request[Any, Any, Any], error: Exception) -> Response[bytes] | None:
+    """Give the answer to a stream that nobody can begin just now, if it is one that is to be asked for again.
+
+    Browsers do so after a stream that ends, and never after the status of an error (HTML, 9.2.3): who comes back, or
+    takes nothing but such a stream, is told by a stream of that alone to try again later.
+    """
+    handler = cast("Any", request.scope).get("route_handler")
+    is_stream = handler is not None and handler.opt.get(TICKET_OPTION)
+    if not is_stream or not isinstance(error, TransientError) or not _comes_back(request):
+        return None
+    log.info("stream_interrupted", path=request.scope["path"], code=error.code)
+    return Response(_pause(error), status_code=200, headers=HEADERS, media_type=MEDIA_TYPE)
+
+
+def _comes_back(request: Request[Any, Any, Any]) -> bool:
+    return "Last-Event-ID" in request.headers or request.headers.get("Accept", "").strip().lower() == MEDIA_TYPE
+
+
+def _pause(error: TransientError) -> bytes:
+    return pause(error.code, error.retry_after_seconds or RETRY_AFTER_SECONDS)
 
 
 def _last_event_id(request: Request[Any, Any, Any], by_query: str | None) -> str:

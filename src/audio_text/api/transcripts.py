@@ -10,13 +10,13 @@ from litestar.di import NamedDependency, Provide
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import Example
 from litestar.params import PathParameter, QueryParameter, SkipValidation
-from litestar.response import Stream
 
 from audio_text.api.access import Access
 from audio_text.api.dependencies import GivenServices
 from audio_text.api.ids import checked_id
 from audio_text.api.negotiation import is_known, preferred
 from audio_text.api.problems import documented, documented_header
+from audio_text.api.streamed import Download
 from audio_text.api.transcript_views import MEDIA_TYPES, TranscriptFacts
 from audio_text.domain.formats import TranscriptFormat, Writer, writer
 from audio_text.domain.speakers import speakers_of
@@ -119,7 +119,7 @@ def _limits(
         "limits": Provide(_limits, sync_to_thread=False),
         "page": Provide(_page, sync_to_thread=False),
     },
-    opt={"access": Access.read},
+    opt={"access": Access.read, "download": True},
     summary="Read a transcript",
     response_description="The transcript, or what there is of it.",
     response_headers=[
@@ -166,9 +166,10 @@ async def read_transcript(
         return Response(None, status_code=304, headers=headers)
     document = document_of(stored, transcript_format, limits=limits)
     parts = await services.transcripts.written(stored, document, first=page.first, last=page.last)
-    # To text/… the framework adds it by itself, and JSON knows no other.
-    charset = "; charset=utf-8" if transcript_format is TranscriptFormat.srt else ""
-    return Stream(parts, media_type=MEDIA_TYPES[transcript_format] + charset, headers=headers)
+    # JSON knows no other.
+    charset = "" if transcript_format in JSON_FORMATS else "; charset=utf-8"
+    headers["Content-Type"] = MEDIA_TYPES[transcript_format] + charset
+    return Download(request, parts, headers=headers)
 
 
 def document_of(

@@ -17,6 +17,7 @@ from litestar.params import QueryParameter
 from msgspec import UNSET, UnsetType
 
 from audio_text.api.access import Access
+from audio_text.api.connections import while_key_holds
 from audio_text.api.dependencies import GivenCaller, GivenServices, GivenSettings
 from audio_text.api.events import Cursor
 from audio_text.api.ids import checked_id
@@ -34,7 +35,14 @@ from audio_text.api.messages import (
     Unsubscribed,
 )
 from audio_text.api.request_log import request_id_of
-from audio_text.errors import AudioTextError, InvalidRequestError, JobNotFoundError, TooManyJobsError, TransientError
+from audio_text.errors import (
+    AudioTextError,
+    InvalidRequestError,
+    JobNotFoundError,
+    TooManyJobsError,
+    TransientError,
+    UnauthorizedError,
+)
 from audio_text.services.following import Admit, Following, Gone, following
 from audio_text.services.live import LiveService
 from audio_text.settings import EventSettings
@@ -61,6 +69,7 @@ class Close(Enum):
     oversize = 1009, "A message is too long."
     broken = 1011, "Something went wrong inside the service."
     unavailable = 1013, "Try again in a few seconds."
+    unauthorized = 4401, "The key holds no more."
     unknown_job = 4404, "There is no job with this id."
     slow = 4408, "The client does not take what it is sent."
 
@@ -144,7 +153,7 @@ class _Connection(ABC):
             await self._send(
                 Connected(job_id=self._job_id, connection_id=self._id, request_id=request_id, message="Connected.")
             )
-            await self._tell()
+            await while_key_holds(self._socket.scope, self._tell())
         except AudioTextError as error:
             return await self._apologize(error)
         except TimeoutError:
@@ -153,14 +162,17 @@ class _Connection(ABC):
 
     async def _apologize(self, error: AudioTextError) -> Close:
         match error:
+            case UnauthorizedError():
+                reason = Close.unauthorized
             case JobNotFoundError():
                 reason = Close.unknown_job
             case TransientError():
                 reason = Close.unavailable
             case _:
                 raise error
+        job_id = UNSET if reason is Close.unauthorized else self._job_id
         with suppress(TimeoutError):
-            await self._send(ErrorMessage(job_id=self._job_id, message=error.detail, error=error.code))
+            await self._send(ErrorMessage(job_id=job_id, message=error.detail, error=error.code))
         return reason
 
     async def _listen(self) -> Close:

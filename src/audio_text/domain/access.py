@@ -67,6 +67,13 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
         return self.sees_all or owner == self.owner
 
 
+class Credential(msgspec.Struct, frozen=True, kw_only=True):
+    """What a connection was opened with: a secret of a key, by its digest, or a ticket, which is its key's (None)."""
+
+    key_id: str
+    digest: str | None = None
+
+
 class Ticket(msgspec.Struct, frozen=True, kw_only=True):
     """What a browser opens a socket or an event stream with instead of a key: good once, and not for long."""
 

@@ -1,12 +1,12 @@
 """API keys."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Protocol
 
 import msgspec
 
-from audio_text.domain.access import ApiKey
+from audio_text.domain.access import ApiKey, Credential
 
 
 class KeyMatch(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,6 +25,10 @@ class KeyRepository(Protocol):
 
     async def match(self, digest: str) -> KeyMatch | None:
         """The key whose secret, or its last one before a rotation, has this digest; revoked or expired ones, too."""
+        ...
+
+    async def matches(self, credentials: Collection[Credential]) -> dict[Credential, KeyMatch]:
+        """The same of many at once; those that are no key's any more are left out."""
         ...
 
     async def get(self, key_id: str) -> ApiKey:

@@ -10,9 +10,10 @@ from msgspec.structs import replace
 
 from audio_text.domain.access import OPERATOR, ApiKey, Caller, KeyLimits, Scope, Ticket
 from audio_text.domain.key_secrets import digest_of, is_secret, is_ticket, new_secret, new_ticket, prefix_of
-from audio_text.errors import KeyNotFoundError, KeyStateError, UnauthorizedError
+from audio_text.errors import KeyNotFoundError, KeyStateError, TransientError, UnauthorizedError
 from audio_text.ports import KeyMatch, KeyRepository, Tickets
-from audio_text.services.known_keys import KnownKeys
+from audio_text.services.key_watch import KeyWatch
+from audio_text.services.known_keys import KnownKeys, require_valid
 from audio_text.settings import AccessSettings
 
 MOST_LISTED = 1_000
@@ -36,6 +37,7 @@ class AccessService:
         self._ticket_seconds = settings.ticket_seconds
         self._operator = _known(operator_token.encode()) if operator_token else None
         self.known = KnownKeys(keys, seconds=settings.cache_seconds)
+        self.watch = KeyWatch(keys, known=self.known, seconds=settings.cache_seconds)
 
     async def caller(self, secret: str) -> Caller:
         """Tell whose secret it is, as an HTTP header has it (Latin-1). Raises UnauthorizedError."""
@@ -46,7 +48,7 @@ class AccessService:
         match = await self.known.match(digest_of(secret))
         if match is None:
             raise UnauthorizedError
-        _check(match)
+        require_valid(match)
         self.known.note_use(match.key)
         return _caller_of(match.key)
 
@@ -65,16 +67,21 @@ class AccessService:
     async def redeem(self, ticket: str) -> Caller:
         """Tell whose ticket it is, the first time. Raises UnauthorizedError, TicketsUnavailableError.
 
-        The key behind it is looked up, so that the tickets of a revoked one are good for nothing.
+        The key behind it is looked up, so that the tickets of a revoked one are good for nothing. Where that fails, the
+        ticket was not used: DatabaseUnavailableError.
         """
-        caller = await self._tickets.take(digest_of(ticket)) if is_ticket(ticket) else None
+        digest = digest_of(ticket)
+        caller = await self._tickets.take(digest) if is_ticket(ticket) else None
         if caller is None:
             raise UnauthorizedError("This ticket is unknown, was used before, or has expired: ask for a new one.")
         if caller.key_id is not None:
             try:
-                _check(KeyMatch(key=await self._keys.get(caller.key_id)))
+                require_valid(KeyMatch(key=await self._keys.get(caller.key_id)))
             except KeyNotFoundError as error:
                 raise UnauthorizedError from error
+            except TransientError:
+                await self._tickets.keep(digest, caller, seconds=self._ticket_seconds)
+                raise
         return caller
 
     async def create(
@@ -125,6 +132,7 @@ class AccessService:
         """
         key = await self._keys.revoke(key_id)
         self.known.forget(key_id)
+        self.watch.look_soon()
         log.info("key_revoked", key_id=key_id, prefix=key.prefix, owner=key.owner)
         return key
 
@@ -141,6 +149,7 @@ class AccessService:
             await self._keys.get(key_id)
             raise KeyStateError
         self.known.forget(key_id)
+        self.watch.look_soon()
         log.info("key_rotated", key_id=key_id, prefix=key.prefix, owner=key.owner, overlap_seconds=overlap_seconds)
         return key, secret
 
@@ -156,18 +165,3 @@ def _known(token: bytes) -> bytes:
 
 def _caller_of(key: ApiKey) -> Caller:
     return Caller(owner=key.owner, key_id=key.id, scopes=key.scopes, limits=key.limits)
-
-
-def _check(match: KeyMatch) -> None:
-    """Raise UnauthorizedError for what holds no more. Only who has the secret learns why."""
-    key, now = match.key, datetime.now(UTC)
-    if key.revoked_at is not None:
-        reason, told = "revoked", "This key was revoked: ask for another."
-    elif key.expires_at is not None and key.expires_at <= now:
-        reason, told = "expired", "This key has expired: ask for another."
-    elif match.replaced_at is not None and match.replaced_at <= now:
-        reason, told = "replaced", "This key has a new secret, and this one is not taken any more."
-    else:
-        return
-    log.info("key_refused", reason=reason, key_id=key.id, prefix=key.prefix)
-    raise UnauthorizedError(told)

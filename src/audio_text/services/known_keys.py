@@ -9,7 +9,7 @@ from typing import TypeVar
 import structlog
 
 from audio_text.domain.access import ApiKey
-from audio_text.errors import AudioTextError
+from audio_text.errors import AudioTextError, UnauthorizedError
 from audio_text.ports import KeyMatch, KeyRepository
 
 MOST_KNOWN = 10_000
@@ -73,6 +73,10 @@ class KnownKeys:
         for digest in [digest for digest, (_, match) in self._known.items() if match.key.id == key_id]:
             del self._known[digest]
 
+    def forget_secret(self, digest: str) -> None:
+        """Look this one up again when it comes next."""
+        self._known.pop(digest, None)
+
     def note_use(self, key: ApiKey) -> None:
         """Remember that the key was used now, unless that is known of the last minute."""
         now = datetime.now(UTC)
@@ -99,6 +103,21 @@ class KnownKeys:
             await self._keys.mark_used(uses, apart_seconds=USE_SECONDS)
         except AudioTextError as error:  # whatever it is: it would take the process down
             log.warning("key_uses_not_written", keys=len(uses), reason=error.detail)
+
+
+def require_valid(match: KeyMatch) -> None:
+    """Raise UnauthorizedError for what holds no more. Only who has the secret learns why."""
+    key, now = match.key, datetime.now(UTC)
+    if key.revoked_at is not None:
+        reason, told = "revoked", "This key was revoked: ask for another."
+    elif key.expires_at is not None and key.expires_at <= now:
+        reason, told = "expired", "This key has expired: ask for another."
+    elif match.replaced_at is not None and match.replaced_at <= now:
+        reason, told = "replaced", "This key has a new secret, and this one is not taken any more."
+    else:
+        return
+    log.info("key_refused", reason=reason, key_id=key.id, prefix=key.prefix)
+    raise UnauthorizedError(told)
 
 
 def _keep(kept: OrderedDict[str, Value], name: str, value: Value, *, most: int) -> None:

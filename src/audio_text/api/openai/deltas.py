@@ -8,7 +8,8 @@ from litestar import Request
 
 from audio_text.api.openai.refusals import told, told_of
 from audio_text.api.openai.replies import TextDelta, TextDone
-from audio_text.api.sse import PING, EventSource, Outlet, event
+from audio_text.api.sse import PING, EventSource, event
+from audio_text.api.streamed import Outlet
 from audio_text.domain.job import Job, JobStatus
 from audio_text.domain.speakers import Turns, speakers_of
 from audio_text.services.waiting import WaitingService
