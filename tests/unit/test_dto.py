@@ -5,10 +5,11 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 
-from audio_text.api.dto import JobView, UploadAnswer, UploadRequest
+from audio_text.api.dto import JobView
 from audio_text.api.job_requests import TranscribeRequest
 from audio_text.api.mail_views import EmailRequest
 from audio_text.api.messages import JobUpdateMessage
+from audio_text.api.upload_views import UploadAnswer, UploadRequest
 from audio_text.domain.access import ANYBODY
 from audio_text.domain.events import JobUpdate
 from audio_text.domain.job import JobStatus

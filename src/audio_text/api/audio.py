@@ -9,8 +9,9 @@ from litestar.params import JSONBody, PathParameter, QueryParameter
 
 from audio_text.api.access import Access
 from audio_text.api.dependencies import GivenCaller, GivenServices
-from audio_text.api.dto import MEDIA_TYPE, NAME, UploadAnswer, UploadRequest
+from audio_text.api.dto import NAME
 from audio_text.api.problems import documented
+from audio_text.api.upload_views import MEDIA_TYPE, UploadAnswer, UploadRequest
 from audio_text.errors import (
     ChecksumMismatchError,
     DiskFullError,

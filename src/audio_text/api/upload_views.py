@@ -1,13 +1,15 @@
-"""The wire: uploads in parts."""
+"""The wire: uploads, whole and in parts."""
 
+import re
 from datetime import UTC, datetime
 from typing import Annotated
 
 import msgspec
 from msgspec import Meta
 
-from audio_text.api.dto import UploadAnswer, UploadRequest
+from audio_text.api.dto import NAME, check_name
 from audio_text.domain.multipart import MAX_PART_BYTES, MIN_PART_BYTES, MOST_PARTS
+from audio_text.errors import InvalidRequestError
 from audio_text.ports import UploadTarget
 from audio_text.services.multipart import UploadState
 
@@ -15,6 +17,72 @@ MOST_LINKS = 100
 """Signed in one request."""
 
 PartNumber = Annotated[int, Meta(ge=1, le=MOST_PARTS)]
+
+MEDIA_TYPE = r"^[\x20-\x7e]{0,255}$"
+
+
+class UploadRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A file that a client wants to upload."""
+
+    filename: Annotated[
+        str,
+        Meta(
+            description="The file's name; its extension decides whether it is accepted.",
+            examples=["talk.m4a"],
+            extra_json_schema=NAME,
+        ),
+    ]
+    content_type: Annotated[
+        Annotated[str, Meta(extra_json_schema={"pattern": MEDIA_TYPE})] | None,
+        Meta(
+            description="What the PUT will send as Content-Type, as the browser says it; empty when it does not know.",
+            examples=["audio/mp4"],
+        ),
+    ] = None
+    file_size: Annotated[
+        int,
+        Meta(description="Exact size of the file in bytes.", examples=[1_048_576], extra_json_schema={"minimum": 1}),
+    ]
+    sha256: Annotated[
+        Annotated[str, Meta(pattern="^[0-9A-Fa-f]{64}$", max_length=64)] | None,
+        Meta(
+            description="SHA-256 of the file, in hexadecimal. One with another is refused, or its job fails: "
+            "`checksum_mismatch`.",
+            examples=["9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"],
+        ),
+    ] = None
+
+    def __post_init__(self) -> None:
+        check_name(self.filename)
+        if self.content_type and not re.fullmatch(MEDIA_TYPE, self.content_type):
+            raise InvalidRequestError("`content_type` is not a media type such as audio/mpeg.")
+        if self.file_size < 0:
+            raise InvalidRequestError("`file_size` is the size of the file in bytes and cannot be negative.")
+
+
+class UploadAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """Where to send the file: one PUT of the raw bytes, with these headers."""
+
+    url: Annotated[
+        str,
+        Meta(
+            description="PUT the raw bytes here, and pass it as `url` to /job/transcribe unchanged.",
+            examples=["https://store.example/audio-text/uploads/2b/2b9c.m4a?X-Amz-Signature=6f1e"],
+        ),
+    ]
+    method: Annotated[str, Meta(description="The method to send it with.", examples=["PUT"])] = "PUT"
+    headers: Annotated[
+        dict[str, str],
+        Meta(description="Headers that the upload must carry.", examples=[{"Content-Type": "audio/mp4"}]),
+    ]
+    expires_at: Annotated[
+        datetime, Meta(description="Until when the url may be used.", examples=["2030-01-01T13:00:00Z"])
+    ]
+
+    @classmethod
+    def of(cls, target: UploadTarget) -> "UploadAnswer":
+        """Show a target as clients see it."""
+        return cls(url=target.url, headers=target.headers, expires_at=target.expires_at)
 
 
 class MultipartRequest(UploadRequest, frozen=True, kw_only=True, forbid_unknown_fields=True):
