@@ -58,6 +58,20 @@ class BatchesContract:
         with pytest.raises(BatchNotFoundError):
             await tables.batches.get("b3")
 
+    async def test_jobs_of_unknown_length_in_a_batch_reserve_seconds_each_and_together(self, tables: Tables) -> None:
+        def of_key(batch_id: str) -> list[Job]:
+            known, *unknown = [replace(job, key_id="k") for job in members(batch_id, 3)]
+            return [replace(known, duration=10.0), *unknown]
+
+        quota = Quota(key_id="k", audio_seconds_per_day=100, unknown_audio_seconds=30)
+        assert await tables.batches.add(make_batch("b1"), of_key("b1"), quota=quota)
+        with pytest.raises(AudioQuotaError):
+            await tables.batches.add(make_batch("b2"), of_key("b2"), quota=quota)
+        assert await tables.jobs.usage("k") == Usage(concurrent_jobs=3, audio_seconds_today=70.0, reserved_seconds=60.0)
+        for job in await tables.jobs.find(JobQuery(batch_id="b1"), limit=9):
+            await tables.jobs.cancel(job.id)
+        assert (await tables.jobs.usage("k")).audio_seconds_today == 10
+
     async def test_a_batch_is_stored_with_all_its_jobs_as_they_were_given(self, tables: Tables) -> None:
         odd = make_job(
             batch_id="b1",

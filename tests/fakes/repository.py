@@ -7,6 +7,7 @@ from msgspec.structs import replace
 
 from audio_text.domain.job import MOST_METADATA, AttemptEnd, AttemptRecord, Job, JobStatus
 from audio_text.domain.transcript import Segment
+from audio_text.domain.usage import Quota
 from audio_text.errors import InvalidRequestError, JobNotFoundError, JobStateError
 from audio_text.ports import Again, Notes, Released
 from fakes.backlog import FakeJobBacklog
@@ -47,7 +48,7 @@ class FakeJobRepository(FakeJobSubmission, FakeJobClaims, FakeJobSearch, FakeJob
             raise JobStateError(f"The job is {job.status.value}: there is nothing left to cancel.")
         return job
 
-    async def retry(self, job_id: str, *, again: Again) -> Job:
+    async def retry(self, job_id: str, *, again: Again, quota: Quota | None = None) -> Job:
         job = await self.get(job_id)
         if job.status is JobStatus.completed:
             raise JobStateError("The job is completed: submit the recording again to transcribe it in another way.")
@@ -61,7 +62,9 @@ class FakeJobRepository(FakeJobSubmission, FakeJobClaims, FakeJobSearch, FakeJob
                 options=again.options or job.options,
             )
         )
-        if (chosen.whisper_model, chosen.options) != (job.whisper_model, job.options):
+        is_new = (chosen.whisper_model, chosen.options) != (job.whisper_model, job.options)
+        chosen = self._held_again(chosen, quota, is_new=is_new)
+        if is_new:
             self._segments.pop(job_id, None)
             names = (
                 "block_start",
@@ -92,6 +95,19 @@ class FakeJobRepository(FakeJobSubmission, FakeJobClaims, FakeJobSearch, FakeJob
             is_dead_letter=False,
         )
 
+    def _held_again(self, job: Job, quota: Quota | None, *, is_new: bool) -> Job:
+        today = datetime.now(UTC).date()
+        is_held = job.reserved_seconds is not None and self._usage_days.get(job.id) == today
+        seconds = None
+        if quota is not None:
+            if is_new or (job.duration is None and not is_held):
+                seconds = quota.reserve if job.duration is None or quota.reserve is None else job.duration
+            self._take(quota, 1, seconds)
+        if is_new or seconds is not None:
+            self._usage_days[job.id] = today
+            job = replace(job, reserved_seconds=seconds)
+        return replace(job, day_limit_seconds=quota.day_limit_seconds if quota else None)
+
     async def annotate(self, job_id: str, *, notes: Notes) -> Job:
         job = await self.get(job_id)
         description = job.description if notes.description is UNSET else notes.description
@@ -107,7 +123,10 @@ class FakeJobRepository(FakeJobSubmission, FakeJobClaims, FakeJobSearch, FakeJob
         self._segments.pop(job_id, None)
         self._attempts.forget(job_id)
         self._unannounced.discard(job_id)
-        return self.jobs.pop(job_id, None)
+        job = self.jobs.pop(job_id, None)
+        if job and job.status is JobStatus.pending and not job.claims and job.duration is None:
+            self._settle_seconds(job, 0.0)
+        return job
 
     async def attempts(self, job_id: str) -> list[AttemptRecord]:
         await self.check()

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from audio_text.adapters.rows import storable
 from audio_text.domain.job import AttemptEnd, Job, JobStatus
 from audio_text.domain.transcript import Segment
-from audio_text.errors import DatabaseUnavailableError
+from audio_text.errors import AudioQuotaError, DatabaseUnavailableError
 from audio_text.ports import Released
 from fakes.attempts import FakeAttempts
 
@@ -30,6 +30,7 @@ class FakeRows:
         self._unannounced: set[str] = set()
         self._held: set[str] = set()
         self._audio_seconds: dict[tuple[str | None, date], float] = {}
+        self._usage_days: dict[str, date] = {}
 
     async def check(self) -> None:
         if self.is_down:
@@ -38,14 +39,21 @@ class FakeRows:
     def overwrite(self, job_id: str, **fields: Any) -> Job:
         """Put a job into any state, as another process might have done meanwhile."""
         fields = {"update_date": datetime.now(UTC)} | fields
-        self._learn_seconds(self.jobs[job_id], fields.get("duration"))
-        self.jobs[job_id] = storable_struct(replace(self.jobs[job_id], **fields))
+        old, new = self.jobs[job_id], replace(self.jobs[job_id], **fields)
+        if new.duration not in {None, old.duration} or (old.status in UNFINISHED and _is_unheard(new)):
+            self._settle_seconds(old, new.duration or 0.0, most=new.day_limit_seconds)
+            new = replace(new, reserved_seconds=None)
+        self.jobs[job_id] = storable_struct(new)
         return self.jobs[job_id]
 
-    def _learn_seconds(self, job: Job, duration: float | None) -> None:
-        day = job.key_id, job.creation_date.date()
-        if duration is not None and day in self._audio_seconds:
-            self._audio_seconds[day] += duration - (job.duration or 0.0)
+    def _settle_seconds(self, job: Job, seconds: float, *, most: float | None = None) -> None:
+        day = job.key_id, self._usage_days.get(job.id, job.creation_date.date())
+        taken = (job.reserved_seconds or 0.0) if job.duration is None else job.duration
+        used = self._audio_seconds.get(day, 0.0) + seconds - taken
+        if most is not None and seconds > taken and used > most:
+            raise AudioQuotaError
+        if day in self._audio_seconds:
+            self._audio_seconds[day] = used
 
     def _finish(self, job_id: str, **fields: Any) -> Job:
         self._unannounced.add(job_id)
@@ -53,6 +61,12 @@ class FakeRows:
         expires_at = None if seconds is None else now + timedelta(seconds=seconds)
         ended = {"lease_owner": None, "lease_expires_at": None, "finished_at": now, "expires_at": expires_at}
         return self.overwrite(job_id, **(ended | fields))
+
+
+def _is_unheard(job: Job) -> bool:
+    was_never_brought = job.status is JobStatus.failed and job.source_url is not None and not job.file_size_bytes
+    is_unused = job.status in RETRYABLE and (not job.claims or was_never_brought)
+    return job.reserved_seconds is not None and job.duration is None and is_unused
 
 
 def age(job: Job) -> tuple[datetime, str]:

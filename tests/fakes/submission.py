@@ -22,8 +22,10 @@ class FakeJobSubmission(FakeRows):
             held = await self.submitted(key)
             if held is not None and not key.takes_over and held.job.id != job.id:
                 return False
-        if quota is not None and job.id not in self.jobs:
-            await self.spend(quota, job)
+        if quota is not None:
+            if job.id not in self.jobs:
+                await self.spend(quota, job)
+            job = quota.held(job)
         if key is not None:
             told = Submitted(fingerprint=key.fingerprint, job=storable_struct(job))
             self._keys[key.owner, key.text] = told, datetime.now(UTC) + timedelta(seconds=key.seconds)
@@ -31,13 +33,17 @@ class FakeJobSubmission(FakeRows):
         return True
 
     async def spend(self, quota: Quota, *jobs: Job) -> None:
-        used = await self.usage(quota.key_id)
-        if quota.concurrent_jobs is not None and used.concurrent_jobs + len(jobs) > quota.concurrent_jobs:
+        self._take(quota, len(jobs), quota.seconds(*jobs))
+        self._usage_days |= {job.id: datetime.now(UTC).date() for job in jobs}
+
+    def _take(self, quota: Quota, count: int, taken: float | None) -> None:
+        own = [job for job in self.jobs.values() if job.key_id == quota.key_id and job.status in UNFINISHED]
+        if quota.concurrent_jobs is not None and len(own) + count > quota.concurrent_jobs:
             raise ConcurrentJobsError
-        if quota.audio_seconds_per_day is not None:
+        if quota.audio_seconds_per_day is not None and taken is not None:
             day = quota.key_id, datetime.now(UTC).date()
             kept = self._audio_seconds.get(day, 0.0)
-            seconds, most = kept + sum(job.duration or 0.0 for job in jobs), quota.audio_seconds_per_day
+            seconds, most = kept + taken, quota.audio_seconds_per_day
             if seconds > most or kept >= most:
                 raise AudioQuotaError
             self._audio_seconds[day] = seconds
@@ -47,9 +53,11 @@ class FakeJobSubmission(FakeRows):
         today = datetime.now(UTC).date()
         own = [job for job in self.jobs.values() if job.key_id == key_id]
         submitted = sum(job.duration or 0.0 for job in own if job.creation_date.date() >= today)
+        waiting = [job for job in own if job.status in UNFINISHED and self._usage_days.get(job.id) == today]
         return Usage(
             concurrent_jobs=sum(job.status in UNFINISHED for job in own),
             audio_seconds_today=self._audio_seconds.get((key_id, today), submitted),
+            reserved_seconds=sum(job.reserved_seconds or 0.0 for job in waiting),
         )
 
     async def submitted(self, key: IdempotencyKey) -> Submitted | None:

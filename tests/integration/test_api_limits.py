@@ -133,6 +133,44 @@ async def test_two_processes_let_pass_as_many_as_one(shared_api_settings: Settin
         assert answers.get(200, 0) + answers.get(503, 0) == 20
 
 
+async def test_of_submissions_to_two_processes_at_once_exactly_as_many_are_taken_as_a_key_may_have(
+    shared_api_settings: Settings, tmp_path: Path
+) -> None:
+    token = "the operator's token"
+    settings = limited(without_open_mode(shared_api_settings), unknown_audio_seconds=10)
+    secrets = replace(settings.secrets, operator_token=token)
+    settings = replace(settings, secrets=secrets, remote=replace(settings.remote, enabled=True))
+    with api_process(settings, tmp_path, wait=False) as one, api_process(settings, tmp_path) as other:
+        await _until_up(one)
+        both = [f"http://{api.address}/api/v1" for api in (one, other)]
+        operator = {"Authorization": f"Bearer {token}"}
+
+        async def taken(limits: dict[str, int], url: str | None = None) -> tuple[dict[str, int], dict[str, Any]]:
+            """Have a new key submit a recording of two seconds, or what lies elsewhere, 15 times to each of both."""
+            key = {"owner": "o", "name": "n", "scopes": ["submit", "read"], "limits": limits}
+            connections = httpx.Limits(max_connections=30)
+            async with httpx.AsyncClient(headers=operator, limits=connections, timeout=60) as client:
+                made = await client.post(f"{both[0]}/keys", json=key)
+                client.headers["Authorization"] = f"Bearer {made.raise_for_status().json()['secret']}"
+                job = {"filename": "a.wav", "url": url or await _uploaded(client, both[0])}
+                submitting = [client.post(f"{both[turn % 2]}/job/transcribe", json=job) for turn in range(30)]
+                answers = await asyncio.gather(*submitting)
+                usage = (await client.get(f"{both[1]}/usage")).raise_for_status().json()
+            outcomes = Counter(answer.json().get("code", "taken") for answer in answers)
+            assert all("Retry-After" in answer.headers for answer in answers if answer.is_error)
+            return dict(outcomes), usage
+
+        outcomes, usage = await taken({"concurrent_jobs": 7})
+        assert outcomes == {"taken": 7, "concurrent_jobs_exceeded": 23}
+        assert usage["concurrent_jobs"]["used"] == 7
+        outcomes, usage = await taken({"audio_seconds_per_day": 15})
+        assert outcomes == {"taken": 7, "audio_quota_exceeded": 23}
+        assert (usage["audio_seconds_today"]["used"], usage["audio_seconds_reserved"]) == (14, 0)
+        outcomes, usage = await taken({"audio_seconds_per_day": 75}, "https://elsewhere.test/a.wav")
+        assert outcomes == {"taken": 7, "audio_quota_exceeded": 23}
+        assert (usage["audio_seconds_today"]["used"], usage["audio_seconds_reserved"]) == (70, 70)
+
+
 async def test_the_opening_of_a_socket_counts_and_is_refused_with_the_reason(
     shared_api_settings: Settings, tmp_path: Path
 ) -> None:
@@ -279,6 +317,16 @@ async def _at_once(processes: list[ApiProcess], *, count: int, number: int) -> d
         urls = [f"http://{processes[turn % len(processes)].address}/api/v1/job/read" for turn in range(count)]
         answers = await asyncio.gather(*(client.get(url) for url in urls))
     return dict(Counter(answer.status_code for answer in answers))
+
+
+async def _uploaded(client: httpx.AsyncClient, api: str) -> str:
+    """The address of an upload of two seconds that is the client's."""
+    data = media.wav(2.0)
+    answer = await client.post(f"{api}/audio/presigned-url", json={"filename": "a.wav", "file_size": len(data)})
+    target = answer.raise_for_status().json()
+    async with httpx.AsyncClient() as anybody:
+        (await anybody.put(target["url"], content=data, headers=target["headers"])).raise_for_status()
+    return target["url"]
 
 
 async def _until_let_in(address: str, headers: dict[str, str]) -> None:

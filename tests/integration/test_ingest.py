@@ -16,6 +16,7 @@ from audio_text.adapters.s3_client import CONFIG
 from audio_text.domain.events import JobUpdate
 from audio_text.domain.job import Job, JobStatus
 from audio_text.domain.options import TranscriptionOptions
+from audio_text.domain.usage import Quota
 from audio_text.errors import (
     AudioTextError,
     EmptyAudioError,
@@ -106,10 +107,10 @@ class World:
                 chance=lambda: 0.0,
             )
 
-    async def submitted(self, path: str = "/a.wav", **fields: Any) -> Job:
+    async def submitted(self, path: str = "/a.wav", quota: Quota | None = None, **fields: Any) -> Job:
         url = path if "://" in path else f"http://{NAME}:{self.outside.port}{path}"
         job = make_job(**({"source_url": url, "url": url, "file_size_bytes": 0, "content_type": None} | fields))
-        await self.jobs.add(job)
+        await self.jobs.add(job, quota=quota)
         return job
 
     async def claimed(self, path: str = "/a.wav", **fields: Any) -> Job:
@@ -311,6 +312,46 @@ async def test_a_failed_job_that_is_retried_fetches_what_it_could_not_fetch(outs
         await world.jobs.retry(job.id, again=Again())
         await worker.run_next(TIER)
     assert (await world.jobs.get(job.id)).status is JobStatus.completed
+
+
+async def test_what_was_reserved_comes_back_when_nothing_is_there_and_the_rest_when_something_is(
+    outside: Outside,
+) -> None:
+    world = World(outside)
+    quota = Quota(key_id="k", audio_seconds_per_day=100, unknown_audio_seconds=60)
+    outside.pages["/none.wav"] = answer(404)
+    outside.pages["/no.wav"] = answer(200, b"nothing to hear" * 100)
+    async with world.worker() as worker:
+        for path in ("/none.wav", "/no.wav"):
+            job = await world.submitted(path, quota, key_id="k")
+            assert (await world.jobs.usage("k")).audio_seconds_today == 60
+            await worker.run_next(TIER)
+            assert (await world.jobs.get(job.id)).status is JobStatus.failed
+            assert (await world.jobs.usage("k")).audio_seconds_today == 0, path
+        job = await world.submitted("/a.wav", quota, key_id="k")
+        await worker.run_next(TIER)
+    assert (await world.jobs.get(job.id)).status is JobStatus.completed
+    assert (await world.jobs.usage("k")).audio_seconds_today == (await world.jobs.get(job.id)).duration
+
+
+async def test_a_recording_that_is_longer_than_what_is_left_is_not_heard_and_is_there_for_a_retry(
+    outside: Outside,
+) -> None:
+    world = World(outside)
+    quota = Quota(key_id="k", audio_seconds_per_day=1, unknown_audio_seconds=1)
+    outside.pages["/a.wav"] = answer(200, media.wav(6.0))
+    async with world.worker() as worker:
+        job = await world.submitted("/a.wav", quota, key_id="k")
+        await worker.run_next(TIER)
+        failed = await world.jobs.get(job.id)
+        assert (failed.status, failed.error_code) == (JobStatus.failed, "audio_quota_exceeded")
+        assert (failed.progress, (await world.jobs.usage("k")).audio_seconds_today) == (0, 0)
+        more = Quota(key_id="k", audio_seconds_per_day=6, unknown_audio_seconds=1)
+        await world.jobs.retry(job.id, again=Again(), quota=more)
+        await worker.run_next(TIER)
+    assert (await world.jobs.get(job.id)).status is JobStatus.completed
+    assert (await world.jobs.usage("k")).audio_seconds_today == 6
+    assert outside.paths == ["/a.wav"]
 
 
 async def test_a_job_that_is_cancelled_stops_the_fetch_and_leaves_nothing(outside: Outside) -> None:

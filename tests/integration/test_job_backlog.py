@@ -88,7 +88,7 @@ async def backlog(postgres_server: PostgresServer, migrated_database: str) -> As
         pytest.param(FAIL, "'c', 'm', 1, false, 'x', 1, 'e', 'c', 'm'", "transcription_attempt_claim", id="fail"),
         pytest.param(RELEASE, "1, 1, 'x', 1, 'e', 'c', 'm'", "transcription_attempt_claim", id="release"),
         pytest.param(CANCEL, "'x'", "transcription_job_pkey", id="cancel"),
-        pytest.param(RETRY, "NULL, NULL, '{}', 'x'", "transcription_segment_position", id="retry"),
+        pytest.param(RETRY, "NULL, NULL, '{}', 'k', 1, 1, 1, 1, 'x'", "transcription_segment_position", id="retry"),
         pytest.param(DEAD_LETTERS, "NULL, NULL, 100", "transcription_job_dead_letter", id="dead letters"),
         pytest.param(END_EXHAUSTED, "'{\"a\": 1}', 'c', 'm'", "transcription_job_running", id="exhausted"),
         pytest.param(END_LATE, "100, 'c', 'm'", "transcription_job_deadline", id="late"),

@@ -33,7 +33,7 @@ NAMES = [
         *("status", "tables", "indexes", "attempts", "turns", "owners", "shares", "expiry", "resuming"),
         *("resource", "search", "channels", "speeds", "windows", "reuse", "digests", "callers"),
         *("keys", "usage", "deliveries", "ends"),
-        *("batches", "tallies", "batch_ends", "lists"),
+        *("batches", "tallies", "batch_ends", "reserves", "settling", "lists"),
     )
 ]
 
@@ -209,7 +209,7 @@ async def test_the_database_knows_every_status_in_order(database: Database) -> N
 
 def test_a_job_has_a_column_for_each_of_its_fields_and_an_attempt_too() -> None:
     columns = {table: {column._meta.name for column in table._meta.columns} for table in TABLES}
-    assert columns[TranscriptionJob] == {*Job.__struct_fields__, "is_unannounced", "words"}
+    assert columns[TranscriptionJob] == {*Job.__struct_fields__, "usage_day", "is_unannounced", "words"}
     assert columns[TranscriptionAttempt] == {*AttemptRecord.__struct_fields__, "id", "job_id"}
 
 

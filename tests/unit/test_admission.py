@@ -8,6 +8,7 @@ from structlog.testing import capture_logs
 from audio_text.domain.access import ANYBODY, Caller, KeyLimits
 from audio_text.domain.idempotency import IdempotencyKey
 from audio_text.domain.job import Job
+from audio_text.domain.usage import SECONDS_PER_DAY, Usage
 from audio_text.errors import AudioQuotaError, ConcurrentJobsError, DatabaseUnavailableError, TierFullError
 from audio_text.services import admission
 from audio_text.services.admission import AdmissionService
@@ -15,7 +16,6 @@ from factories import make_job, make_settings
 from fakes.repository import FakeJobRepository
 
 TIER = "audio_small"
-DAY = 86_400
 
 
 def service(jobs: FakeJobRepository, **settings: object) -> AdmissionService:
@@ -120,10 +120,30 @@ async def test_a_key_without_seconds_left_is_asked_back_after_midnight_unless_th
     assert await admit.add(job(90.0), caller=key())
     with pytest.raises(AudioQuotaError, match="100 seconds") as short:
         await admit.add(job(20.0), caller=key())
-    assert 0 < (short.value.retry_after_seconds or 0) <= DAY
+    assert 0 < (short.value.retry_after_seconds or 0) <= SECONDS_PER_DAY
     with pytest.raises(AudioQuotaError) as long:
         await admit.add(job(101.0), caller=key())
     assert long.value.retry_after_seconds is None
+
+
+async def test_recordings_of_unknown_length_reserve_what_the_settings_say() -> None:
+    jobs = FakeJobRepository()
+    admit = service(jobs, limits__audio_seconds_per_day=100, limits__unknown_audio_seconds=40)
+    for _ in range(2):
+        assert await admit.add(job(), caller=key())
+    assert await jobs.usage("k") == Usage(concurrent_jobs=2, audio_seconds_today=80.0, reserved_seconds=80.0)
+
+
+async def test_a_key_whose_seconds_are_only_reserved_is_asked_back_soon_unless_that_does_not_help() -> None:
+    admit = service(FakeJobRepository(), limits__audio_seconds_per_day=100, limits__unknown_audio_seconds=40)
+    assert await admit.add(job(30.0), caller=key())
+    assert await admit.add(job(), caller=key())
+    with pytest.raises(AudioQuotaError, match="40 of them are reserved") as soon:
+        await admit.add(job(), caller=key())
+    assert soon.value.retry_after_seconds == admission.JOBS_SECONDS
+    with pytest.raises(AudioQuotaError) as tomorrow:
+        await admit.add(job(75.0), caller=key())
+    assert (tomorrow.value.retry_after_seconds or 0) != admission.JOBS_SECONDS
 
 
 async def test_callers_without_a_key_have_no_quota() -> None:

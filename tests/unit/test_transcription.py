@@ -14,6 +14,7 @@ from audio_text.domain.job import AttemptEnd, Completed, Job, JobStatus
 from audio_text.domain.listing import JobQuery
 from audio_text.domain.options import Channels, TranscriptionOptions
 from audio_text.domain.transcript import ChannelProgress, NextWindow, TranscriptChunk
+from audio_text.domain.usage import Quota
 from audio_text.errors import (
     DatabaseUnavailableError,
     EngineBrokenError,
@@ -376,6 +377,19 @@ async def test_what_no_retry_can_mend_fails_the_job_at_once(error: InvalidAudioE
     assert await world.jobs.segments(job.id) == [FIRST]
     assert world.told[-1] is JobStatus.failed
     assert world.queue.messages == []
+
+
+async def test_a_recording_that_turns_out_longer_than_its_key_may_have_is_heard_no_further() -> None:
+    world = World(make_chunk(FIRST, duration=2.0), make_chunk(SECOND, duration=500.0), make_chunk(position=500.0))
+    quota = Quota(key_id="k", audio_seconds_per_day=100)
+    await world.jobs.add(make_job(object_key=KEY, key_id="k", duration=2.0), quota=quota)
+
+    job = await world.run()
+
+    assert (job.status, job.error_code, job.attempt) == (JobStatus.failed, "audio_quota_exceeded", 1)
+    assert await world.jobs.segments(job.id) == [FIRST]
+    assert world.engine.is_closed
+    assert (await world.jobs.usage("k")).audio_seconds_today == 2
 
 
 async def test_a_recording_that_is_gone_fails_the_job() -> None:

@@ -82,7 +82,7 @@ class PiccoloBatchRepository(Statements):
         metadata = json_text(batch.metadata)
         facts = (batch.id, batch.owner, batch.size, batch.created_at, batch.description, metadata)
         under = (key.text, key.fingerprint) if key else (None, None)
-        records = json_text([job_record(job) for job in jobs])
+        records = json_text([job_record(quota.held(job) if quota else job) for job in jobs])
         if quota:
             return bool(await self._run(ADD_IN_QUOTA, *facts, *under, *quota_parameters(quota, *jobs), records))
         return bool(await self._run(ADD, *facts, *under, records))

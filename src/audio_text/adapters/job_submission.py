@@ -55,6 +55,7 @@ class PiccoloJobSubmission(Statements):
     async def add(self, job: Job, *, key: IdempotencyKey | None = None, quota: Quota | None = None) -> bool:
         """Store a new job. Raises ConcurrentJobsError, AudioQuotaError."""
         asked = quota_parameters(quota, job) if quota else ()
+        job = quota.held(job) if quota else job
         if key is None:
             await self._run(ADD_IN_QUOTA if quota else ADD, *job_parameters(job), *asked, repeatable=True)
             return True

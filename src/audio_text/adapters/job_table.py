@@ -4,10 +4,12 @@ from datetime import datetime
 
 from msgspec import UNSET
 
+from audio_text.adapters.key_usage import WITHIN_QUOTA
 from audio_text.adapters.rows import attempts_of, job_of, json_text, segments_of
 from audio_text.adapters.statements import SELECTED, Statements
 from audio_text.domain.job import MOST_METADATA, AttemptRecord, Job, JobStatus
 from audio_text.domain.transcript import Segment
+from audio_text.domain.usage import Quota
 from audio_text.errors import InvalidRequestError, JobNotFoundError, JobStateError
 from audio_text.ports import Again, Notes
 
@@ -59,19 +61,38 @@ SELECT {SELECTED} FROM (
 ) AS job
 """  # noqa: S608 -- our own column names
 
+# Under no id: with one that is there it would be a job that was sent again. Who takes no seconds needs none to be left.
+IN_QUOTA = WITHIN_QUOTA.format(
+    *("asked.of_key", "NULL", "1", "asked.most_jobs", "COALESCE(taken.seconds, 0)"),
+    "CASE WHEN taken.seconds IS NOT NULL THEN asked.most_seconds END",
+)
+
 # Another model or other options would not continue what the old ones began: then everything begins anew.
 # It waits from now on, not since it was submitted; its claims are never reset, because their tokens must not come back.
 RETRY = f"""
 WITH asked AS (
-    SELECT {{}}::text AS whisper_model, {{}}::text AS tier, {{}}::jsonb AS options
+    SELECT {{}}::text AS whisper_model, {{}}::text AS tier, {{}}::jsonb AS options,
+           {{}}::varchar AS of_key, {{}}::integer AS most_jobs, {{}}::float8 AS reserve, {{}}::float8 AS most_seconds,
+           {{}}::float8 AS day_limit, (now() AT TIME ZONE 'UTC')::date AS today
 ), found AS (
     SELECT * FROM transcription_job WHERE id = {{}} FOR UPDATE
-), wanted AS (
+), compared AS (
     SELECT found.id, COALESCE(asked.whisper_model, found.whisper_model) AS whisper_model,
            COALESCE(asked.tier, found.tier) AS tier, COALESCE(asked.options, found.options) AS options,
            COALESCE(asked.whisper_model <> found.whisper_model, false)
                OR COALESCE(asked.options <> found.options, false) AS is_new
     FROM found CROSS JOIN asked WHERE found.status IN ('failed', 'cancelled')
+), wanted AS MATERIALIZED (
+    SELECT compared.*, asked.day_limit, asked.today, taken.seconds
+    FROM compared JOIN found USING (id) CROSS JOIN asked CROSS JOIN LATERAL (
+        SELECT CASE
+            WHEN asked.reserve IS NULL THEN NULL
+            WHEN compared.is_new THEN COALESCE(found.duration, asked.reserve)
+            WHEN found.duration IS NOT NULL OR found.usage_day >= asked.today AND found.reserved_seconds > 0 THEN NULL
+            ELSE asked.reserve
+        END AS seconds
+    ) AS taken
+    WHERE CASE WHEN asked.of_key IS NULL THEN true ELSE {IN_QUOTA} END
 ), retried AS (
     UPDATE transcription_job AS job
     SET status = 'pending', attempt = 0, available_at = now(), started_at = NULL, finished_at = NULL, expires_at = NULL,
@@ -87,7 +108,9 @@ WITH asked AS (
         duration_after_vad = CASE WHEN is_new THEN NULL ELSE duration_after_vad END,
         language = CASE WHEN is_new THEN NULL ELSE language END,
         language_probability = CASE WHEN is_new THEN NULL ELSE language_probability END,
-        processing_time_seconds = NULL, error_code = NULL, error_message = NULL,
+        reserved_seconds = CASE WHEN is_new OR seconds IS NOT NULL THEN seconds ELSE reserved_seconds END,
+        usage_day = CASE WHEN is_new OR seconds IS NOT NULL THEN today ELSE usage_day END,
+        day_limit_seconds = day_limit, processing_time_seconds = NULL, error_code = NULL, error_message = NULL,
         is_dead_letter = false, is_unannounced = false, update_date = now()
     FROM wanted WHERE job.id = wanted.id
     RETURNING job.*
@@ -161,10 +184,15 @@ class PiccoloJobTable(Statements):
             raise JobStateError(f"The job is {job.status.value}: there is nothing left to cancel.")
         return job
 
-    async def retry(self, job_id: str, *, again: Again) -> Job:
-        """Move failed or cancelled → pending. Raises JobNotFoundError, JobStateError."""
-        options = json_text(again.options)
-        rows = await self._run(RETRY, again.whisper_model, again.tier, options, job_id, repeatable=True)
+    async def retry(self, job_id: str, *, again: Again, quota: Quota | None = None) -> Job:
+        """Move failed or cancelled → pending.
+
+        Raises JobNotFoundError, JobStateError, ConcurrentJobsError, AudioQuotaError.
+        """
+        asked = (again.whisper_model, again.tier, json_text(again.options))
+        seconds = (quota.reserve, quota.audio_seconds_per_day, quota.day_limit_seconds) if quota else (None,) * 3
+        limits = (quota.key_id, quota.concurrent_jobs, *seconds) if quota else (None, None, *seconds)
+        rows = await self._run(RETRY, *asked, *limits, job_id, repeatable=True)
         if not rows:
             raise JobNotFoundError
         job = job_of(rows[0])

@@ -16,15 +16,18 @@ SELECT (
     (SELECT sum(duration) FROM transcription_job AS job
      WHERE job.key_id = asked.key_id AND job.creation_date >= asked.day::timestamp AT TIME ZONE 'UTC'),
     0
-)::float8 AS audio_seconds
+)::float8 AS audio_seconds, COALESCE((
+    SELECT sum(reserved_seconds) FROM transcription_job AS job
+    WHERE job.key_id = asked.key_id AND job.status IN ('pending', 'processing') AND job.usage_day = asked.day
+), 0)::float8 AS reserved_seconds
 FROM (SELECT {}::varchar AS key_id, (now() AT TIME ZONE 'UTC')::date AS day) AS asked
 """
 
 
 def quota_parameters(quota: Quota, *jobs: Job) -> tuple[object, ...]:
-    """Give what WITHIN_QUOTA takes. A recording that does not tell its length takes part of nothing yet."""
-    seconds = sum(job.duration or 0.0 for job in jobs)
-    return quota.key_id, jobs[0].id, len(jobs), quota.concurrent_jobs, seconds, quota.audio_seconds_per_day
+    """Give what WITHIN_QUOTA takes."""
+    limits = quota.concurrent_jobs, quota.seconds(*jobs), quota.audio_seconds_per_day
+    return quota.key_id, jobs[0].id, len(jobs), *limits
 
 
 class PiccoloKeyUsages(Statements):
@@ -33,4 +36,8 @@ class PiccoloKeyUsages(Statements):
     async def usage(self, key_id: str) -> Usage:
         """What the key has in work, and submitted today."""
         [row] = await self._run(USAGE, key_id, repeatable=True)
-        return Usage(concurrent_jobs=row["concurrent_jobs"], audio_seconds_today=row["audio_seconds"])
+        return Usage(
+            concurrent_jobs=row["concurrent_jobs"],
+            audio_seconds_today=row["audio_seconds"],
+            reserved_seconds=row["reserved_seconds"],
+        )

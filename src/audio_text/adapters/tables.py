@@ -1,6 +1,6 @@
 """The tables, for Piccolo's migrations.
 
-The columns of a job are the fields of `Job`, name for name, and two that the table has for itself.
+The columns of a job are the fields of `Job`, name for name, and three that the table has for itself.
 """
 
 from enum import Enum
@@ -112,6 +112,9 @@ class TranscriptionJob(Table, tablename="transcription_job"):
     result_text = Text(default=None, null=True)
     error_code = Varchar(length=None, default=None, null=True)
     error_message = Text(default=None, null=True)
+    reserved_seconds = DoublePrecision(default=None, null=True)
+    day_limit_seconds = DoublePrecision(default=None, null=True)
+    usage_day = Date(default=None, null=True)  # in which its seconds count, by UTC; the database knows it
     is_unannounced = Boolean(default=False)  # it is over, and nobody knows whether its followers were told
     words = TsVector(default=None, null=True)  # of result_text; a trigger keeps them
 

@@ -181,6 +181,7 @@ async def cancel_job(job_id: JobId, services: GivenServices, caller: GivenCaller
         UploadMissingError,
         JobStateError,
         ConcurrentJobsError,
+        AudioQuotaError,
         TierFullError,
         DatabaseUnavailableError,
         StoreUnavailableError,

@@ -9,6 +9,7 @@ from msgspec import Meta
 
 from audio_text.domain.access import ApiKey, KeyLimits, Scope, Ticket
 from audio_text.domain.job import Priority
+from audio_text.domain.usage import SECONDS_PER_DAY
 from audio_text.errors import InvalidFieldError
 
 LONGEST_LABEL = 128
@@ -18,8 +19,6 @@ LONGEST_LIFE_SECONDS = 315_360_000
 
 LONGEST_OVERLAP_SECONDS = 2_592_000
 """Thirty days."""
-
-DAY_SECONDS = 86_400
 
 _LABEL = re.compile(r"[^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f\x85][^\x00-\x1f\x7f]*")
 _LABEL_SCHEMA: dict[str, Any] = {"minLength": 1, "maxLength": LONGEST_LABEL, "pattern": f"^{_LABEL.pattern}$"}
@@ -97,8 +96,8 @@ class RotationRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
     overlap_seconds: Annotated[
         Annotated[int, Meta(ge=0, le=LONGEST_OVERLAP_SECONDS)],
-        Meta(description="How long the secret that it has now still holds.", examples=[86_400]),
-    ] = DAY_SECONDS
+        Meta(description="How long the secret that it has now still holds.", examples=[SECONDS_PER_DAY]),
+    ] = SECONDS_PER_DAY
 
 
 class LimitsView(msgspec.Struct, frozen=True, kw_only=True):

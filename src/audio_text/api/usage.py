@@ -58,6 +58,7 @@ async def read_usage(
             requests_per_hour=hour,
             concurrent_jobs=Amount(),
             audio_seconds_today=Amount(),
+            audio_seconds_reserved=None,
         )
     used = await services.resources.jobs.usage(caller.key_id)
     tomorrow = next_day(datetime.now(UTC))
@@ -69,6 +70,7 @@ async def read_usage(
         audio_seconds_today=Amount.of(
             allowance.audio_seconds_per_day, round(used.audio_seconds_today, 3), resets_at=tomorrow
         ),
+        audio_seconds_reserved=round(used.reserved_seconds, 3),
     )
 
 

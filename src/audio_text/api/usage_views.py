@@ -37,3 +37,11 @@ class UsageView(msgspec.Struct, frozen=True, kw_only=True):
     requests_per_hour: Annotated[Amount, Meta(description="Requests of the last hour.")]
     concurrent_jobs: Annotated[Amount, Meta(description="Jobs that wait or run.")]
     audio_seconds_today: Annotated[Amount, Meta(description="Seconds of audio submitted since midnight, UTC.")]
+    audio_seconds_reserved: Annotated[
+        float | None,
+        Meta(
+            description="How many of them are reserved by jobs that wait or run, for recordings of unknown length; "
+            "what they do not need comes back. Null where nobody counts.",
+            examples=[0],
+        ),
+    ]

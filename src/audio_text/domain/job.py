@@ -70,6 +70,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     newest segments were made with. `audio_sha256`, in hexadecimal, is that of the recording once the job is completed;
     with `reuse`, this may be done with what an earlier one said: `reused_from`. `expires_at` is set when the job ends,
     `expires_in_seconds` later, and only where that is given: then all of it goes.
+    Within a quota, `reserved_seconds` are taken of its key's day as long as nobody knows the duration, and
+    `day_limit_seconds` is what that day may come to when it turns out.
     """
 
     id: str
@@ -123,6 +125,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     result_text: str | None = None
     error_code: str | None = None
     error_message: str | None = None
+    reserved_seconds: float | None = None
+    day_limit_seconds: float | None = None
 
 
 class Completed(msgspec.Struct, frozen=True, kw_only=True):

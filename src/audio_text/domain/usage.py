@@ -3,8 +3,14 @@
 from datetime import UTC, date, datetime, time, timedelta
 
 import msgspec
+from msgspec.structs import replace
 
-SECONDS_PER_MINUTE, SECONDS_PER_HOUR = 60, 3_600
+from audio_text.domain.job import Job
+
+SECONDS_PER_MINUTE, SECONDS_PER_HOUR, SECONDS_PER_DAY = 60, 3_600, 86_400
+
+OVERRUN = 1.1
+"""What a day may come to, in parts of its quota, by lengths that turn out later: headers are often a little wrong."""
 
 
 class Rate(msgspec.Struct, frozen=True):
@@ -35,11 +41,35 @@ class Hit(msgspec.Struct, frozen=True):
 
 
 class Quota(msgspec.Struct, frozen=True, kw_only=True):
-    """What a key may have: so many jobs that wait or run, and so many seconds of audio a day. None: any number."""
+    """What a key may have: so many jobs that wait or run, and so many seconds of audio a day. None: any number.
+
+    A recording takes `unknown_audio_seconds` of them while nobody knows its length.
+    """
 
     key_id: str
     concurrent_jobs: int | None = None
     audio_seconds_per_day: int | None = None
+    unknown_audio_seconds: int = 0
+
+    @property
+    def reserve(self) -> float | None:
+        """What is reserved for a recording of unknown length; all of a day that has no more. None: seconds are free."""
+        most = self.audio_seconds_per_day
+        return None if most is None else float(min(self.unknown_audio_seconds, most))
+
+    @property
+    def day_limit_seconds(self) -> float | None:
+        """What a day may come to when it turns out how long its recordings are."""
+        return None if self.audio_seconds_per_day is None else self.audio_seconds_per_day * OVERRUN
+
+    def seconds(self, *jobs: Job) -> float:
+        """How much new jobs take of the day."""
+        return sum((self.reserve or 0.0) if job.duration is None else job.duration for job in jobs)
+
+    def held(self, job: Job) -> Job:
+        """Give a new job as it is stored."""
+        reserved = self.reserve if job.duration is None else None
+        return replace(job, reserved_seconds=reserved, day_limit_seconds=self.day_limit_seconds)
 
 
 class Allowance(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,6 +79,7 @@ class Allowance(msgspec.Struct, frozen=True, kw_only=True):
     requests_per_hour: int | None = None
     concurrent_jobs: int | None = None
     audio_seconds_per_day: int | None = None
+    unknown_audio_seconds: int = 0
 
     @property
     def rates(self) -> tuple[Rate, ...]:
@@ -64,14 +95,19 @@ class Allowance(msgspec.Struct, frozen=True, kw_only=True):
             key_id=key_id,
             concurrent_jobs=self.concurrent_jobs,
             audio_seconds_per_day=self.audio_seconds_per_day,
+            unknown_audio_seconds=self.unknown_audio_seconds,
         )
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
-    """What a key has: jobs that wait or run, and seconds of audio that it submitted today."""
+    """What a key has: jobs that wait or run, and seconds of audio that it submitted today.
+
+    `reserved_seconds` of these are reserved by jobs that wait or run, for recordings of unknown length.
+    """
 
     concurrent_jobs: int
     audio_seconds_today: float
+    reserved_seconds: float = 0.0
 
 
 def next_day(now: datetime) -> datetime:

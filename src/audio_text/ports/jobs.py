@@ -49,12 +49,15 @@ class JobRepository(JobClaims, JobUpkeep, Protocol):
         key has as many pending and processing jobs already, AudioQuotaError where the job's duration is more than is
         left of today's seconds, or nothing is left: exactly, whoever else adds jobs at the same time.
 
-        The duration counts from then on, or once a worker learns it; whatever becomes of the job.
+        The duration counts from then on, whatever becomes of the job. One that is not known counts as the quota's
+        reserve until a worker learns it; the reserve is given back when the job ends, or is deleted, before anybody
+        began it, and when it fails and its recording was never brought. Whatever tells a length that takes the day
+        beyond the quota's day limit raises AudioQuotaError, and is not written.
         """
         ...
 
     async def usage(self, key_id: str) -> Usage:
-        """What the key has in work, and the seconds of audio that it submitted today."""
+        """What the key has in work, the seconds of audio that it submitted today, and what is only reserved of them."""
         ...
 
     async def submitted(self, key: IdempotencyKey) -> Submitted | None:
@@ -102,12 +105,15 @@ class JobRepository(JobClaims, JobUpkeep, Protocol):
         """
         ...
 
-    async def retry(self, job_id: str, *, again: Again) -> Job:
+    async def retry(self, job_id: str, *, again: Again, quota: Quota | None = None) -> Job:
         """Move failed or cancelled → pending with its attempts reset; the job as it stands then.
 
         Stored segments are kept to continue behind them, unless model or options change. It has no deadline any more.
         A pending or processing job
         that was retried already is returned as it is. Raises JobNotFoundError, JobStateError for a completed one.
+
+        With a quota, it is decided as in `add`. A job whose model or options change takes its seconds once more; one of
+        unknown length takes the reserve where it has none any more, or has it of an earlier day; others take none.
         """
         ...
 

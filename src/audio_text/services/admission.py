@@ -3,8 +3,8 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
 import structlog
@@ -27,7 +27,10 @@ UNKNOWN_SECONDS, LONGEST_SECONDS = 30.0, 600.0
 """When they are asked back where nobody can tell, and at the latest."""
 
 JOBS_SECONDS = 10.0
-"""When a key is asked back that has too many jobs in work: some of them are over by then, or nobody knows when."""
+"""When a key is asked back that has too many jobs in work: some of them are over by then, or nobody knows when.
+
+So is one whose seconds are only reserved: some lengths are known by then.
+"""
 
 log = structlog.get_logger(__name__)
 
@@ -71,7 +74,8 @@ class AdmissionService:
         back where that may help.
         """
         async with self.places(job.tier for job in jobs) as places:
-            with self._within_quota(caller, jobs) as quota:
+            quota = self._quota(caller, caller.key_id)
+            async with self._refused_in_words(quota, jobs):
                 is_added = await add(quota)
             if not is_added:
                 places.give_back()
@@ -81,33 +85,57 @@ class AdmissionService:
         """Store a job as the repository does. Raises what `store` raises."""
         return await self.store([job], lambda quota: self._jobs.add(job, key=key, quota=quota), caller)
 
-    async def check_jobs(self, caller: Caller, count: int, *, of_key: str | None = None) -> None:
-        """See whether so many jobs of the caller's key, or of another, may fit. Raises ConcurrentJobsError.
+    async def retry(
+        self, job: Job, retry: Callable[[Quota | None], Awaitable[Job]], *, caller: Caller, tiers: Iterable[str]
+    ) -> Job:
+        """Have `retry` make a job wait again for the caller, with the quota that it is given: the job as it says.
+
+        It takes a place on each of the tiers. Its key's quota is what the caller may have. Raises what `store` raises.
+        """
+        async with self.places(tiers):
+            quota = self._quota(caller, job.key_id)
+            async with self._refused_in_words(quota, [job]):
+                return await retry(quota)
+
+    async def check_jobs(self, caller: Caller, count: int) -> None:
+        """See whether so many jobs of the caller's key may fit. Raises ConcurrentJobsError.
 
         What is stored meanwhile is not seen: the statement that stores them decides.
         """
-        quota = self._settings.limits.allowance(caller.limits).quota(of_key or caller.key_id)
+        quota = self._quota(caller, caller.key_id)
         if quota is None or quota.concurrent_jobs is None:
             return
         used = await self._jobs.usage(quota.key_id)
         if used.concurrent_jobs + count > quota.concurrent_jobs:
             raise _too_many_jobs(quota, count)
 
-    @contextmanager
-    def _within_quota(self, caller: Caller, jobs: Sequence[Job]) -> Generator[Quota | None]:
-        """Give the quota within which the caller's jobs are to be stored, and put its refusal into words."""
-        quota = self._settings.limits.allowance(caller.limits).quota(caller.key_id)
+    def _quota(self, caller: Caller, key_id: str | None) -> Quota | None:
+        return self._settings.limits.allowance(caller.limits).quota(key_id)
+
+    @asynccontextmanager
+    async def _refused_in_words(self, quota: Quota | None, jobs: Sequence[Job]) -> AsyncGenerator[None]:
+        """Say of a refusal what is allowed, and when to come back."""
         try:
-            yield quota
+            yield
         except ConcurrentJobsError as error:
             raise _too_many_jobs(quota, len(jobs)) from error
         except AudioQuotaError as error:
-            most = (quota.audio_seconds_per_day if quota else None) or 0
-            detail = f"This key may submit {most} seconds of audio a day, and has not so much left until midnight, UTC."
-            now = datetime.now(UTC)
-            is_short = sum(job.duration or 0.0 for job in jobs) <= most
-            seconds = (next_day(now) - now).total_seconds() if is_short else None
-            raise AudioQuotaError(detail, retry_after_seconds=seconds) from error
+            raise await self._too_much_audio(quota, jobs) from error
+
+    async def _too_much_audio(self, quota: Quota | None, jobs: Sequence[Job]) -> AudioQuotaError:
+        if quota is None or quota.audio_seconds_per_day is None:
+            return AudioQuotaError()
+        most, asked = quota.audio_seconds_per_day, quota.seconds(*jobs)
+        used = await self._jobs.usage(quota.key_id)
+        now = datetime.now(UTC)
+        detail = f"This key may submit {most} seconds of audio a day, and has not so much left until midnight, UTC."
+        if asked > most:
+            return AudioQuotaError(detail)
+        if used.reserved_seconds and used.audio_seconds_today - used.reserved_seconds + asked <= most:
+            reserved = f"{used.reserved_seconds:.0f} of them are reserved for recordings whose length is not known yet"
+            detail = f"This key may submit {most} seconds of audio a day, and {reserved}: try again soon."
+            return AudioQuotaError(detail, retry_after_seconds=JOBS_SECONDS)
+        return AudioQuotaError(detail, retry_after_seconds=(next_day(now) - now).total_seconds())
 
     async def _room(self, tier: str, jobs: int) -> "_Room | None":
         """Give the room that so many jobs still have, None where there is no bound. Raises TierFullError."""

@@ -14,10 +14,10 @@ import structlog
 from msgspec.structs import replace
 
 from audio_text.domain.delivery import Delivery, DeliveryAttempt, DeliveryStatus, retry_delay
+from audio_text.domain.usage import SECONDS_PER_DAY
 from audio_text.errors import AudioTextError, DeliveryFailedError, DisabledError, TransientError
 from audio_text.ports import DeliveryRepository, DeliveryResult, PauseRule, Recorded, Senders
 from audio_text.settings import WebhookSettings
-from audio_text.settings.sections import SECONDS_PER_DAY
 
 log = structlog.get_logger(__name__)
 

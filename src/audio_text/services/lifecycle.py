@@ -71,7 +71,7 @@ class LifecycleService:
         as it is. One that is to wait again needs room like a new one, in its tier and beside the other jobs of its key;
         where there is no caller, an operator has it done, whatever the limits.
 
-        Raises TierFullError, ConcurrentJobsError, JobNotFoundError, JobStateError, UnknownModelError,
+        Raises TierFullError, ConcurrentJobsError, AudioQuotaError, JobNotFoundError, JobStateError, UnknownModelError,
         InvalidRequestError for options, UploadMissingError and StoreUnavailableError.
         """
         job = await self._jobs.get(job_id)
@@ -80,18 +80,22 @@ class LifecycleService:
             tier=self._settings.route(model) if model else None,
             options=chosen_options(job.options, options) if options else None,
         )
-        if job.status in RETRYABLE and caller:
-            await self._admission.check_jobs(caller, 1, of_key=job.key_id)
         if job.status in RETRYABLE and job.source_url is None:
             await self._check_recording(job)
-        tiers = [again.tier or job.tier] if job.status in RETRYABLE and caller else []
-        async with self._admission.places(tiers):
-            job = await self._jobs.retry(job_id, again=again)
+        job = await self._retry(job, again, caller)
         log.info("job_retried", job_id=job.id, model=job.whisper_model)
         await self._tell(job)
         if job.status is JobStatus.pending:
             await wake(self._queue, job.tier, job)
         return job
+
+    async def _retry(self, job: Job, again: Again, caller: Caller | None) -> Job:
+        if caller is None:
+            return await self._jobs.retry(job.id, again=again)
+        tiers = [again.tier or job.tier] if job.status in RETRYABLE else []
+        return await self._admission.retry(
+            job, lambda quota: self._jobs.retry(job.id, again=again, quota=quota), caller=caller, tiers=tiers
+        )
 
     async def annotate(self, job_id: str, *, notes: Notes) -> Job:
         """Change what is noted on a job in any state. Raises JobNotFoundError, InvalidRequestError for too much."""

@@ -9,6 +9,7 @@ from contextlib import aclosing
 
 import structlog
 
+from audio_text.domain.usage import SECONDS_PER_DAY
 from audio_text.errors import EventsUnavailableError, TransientError
 from audio_text.ports import Resources
 from audio_text.settings import Settings
@@ -23,8 +24,6 @@ IDEMPOTENCY_KEYS = 1_000
 
 EXPIRY, SWEEP = "expiry", "sweep"
 """The locks that one process of all holds while it does that: what is slow keeps nobody from ending lost jobs."""
-
-SECONDS_PER_DAY = 86_400
 
 
 class StorageService:

@@ -41,6 +41,7 @@ class LimitSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     requests_per_hour: Annotated[int, Meta(ge=0, le=100_000)]
     concurrent_jobs: Annotated[int, Meta(ge=0)]
     audio_seconds_per_day: Annotated[int, Meta(ge=0)]
+    unknown_audio_seconds: Positive
     refused_per_minute: Annotated[int, Meta(ge=0, le=100_000)]
     connections_per_key: Annotated[int, Meta(ge=0)]
     highest_priority: Priority

@@ -5,6 +5,8 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from audio_text.domain.usage import SECONDS_PER_DAY
+
 Positive = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(gt=0)]
 Port = Annotated[int, Meta(ge=1, le=65_535)]
@@ -13,7 +15,6 @@ Url = Annotated[
     str, Meta(pattern=r"^(https?://\S+)?\Z", description="an address that begins with http:// or https://, or empty")
 ]
 
-SECONDS_PER_DAY = 86_400
 MOST_SECONDS = 2**31 - 1
 """What the column holds: 68 years."""
 

@@ -14,9 +14,10 @@ from msgspec import Meta
 
 from audio_text.domain.job import Retention
 from audio_text.domain.options import TranscriptionOptions
+from audio_text.domain.usage import SECONDS_PER_DAY
 from audio_text.errors import UnknownModelError
 from audio_text.settings.api import AccessSettings, ApiSettings, LimitSettings, OpenaiSettings, UploadSettings
-from audio_text.settings.kinds import MOST_DAYS, MOST_SECONDS, SECONDS_PER_DAY, Name, Positive, Seconds, Section
+from audio_text.settings.kinds import MOST_DAYS, MOST_SECONDS, Name, Positive, Seconds, Section
 from audio_text.settings.outside import (
     DatabaseSettings,
     DiskSettings,
