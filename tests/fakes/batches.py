@@ -32,6 +32,7 @@ class FakeBatchRepository:
             return False
         if quota:
             await self._jobs.spend(quota, *jobs)
+            jobs = [quota.held(job) for job in jobs]
         if key:
             self._keys[key.owner, key.text] = (key.fingerprint, batch.id)
         self._batches[batch.id] = storable_struct(batch)

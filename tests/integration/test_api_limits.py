@@ -152,9 +152,10 @@ async def test_of_submissions_to_two_processes_at_once_exactly_as_many_are_taken
             async with httpx.AsyncClient(headers=operator, limits=connections, timeout=60) as client:
                 made = await client.post(f"{both[0]}/keys", json=key)
                 client.headers["Authorization"] = f"Bearer {made.raise_for_status().json()['secret']}"
-                job = {"filename": "a.wav", "url": url or await _uploaded(client, both[0])}
-                submitting = [client.post(f"{both[turn % 2]}/job/transcribe", json=job) for turn in range(30)]
-                answers = await asyncio.gather(*submitting)
+                jobs = [{"filename": "a.wav", "url": url or await _uploaded(client, api)} for api in both]
+                answers = await asyncio.gather(
+                    *(client.post(f"{both[turn % 2]}/job/transcribe", json=jobs[turn % 2]) for turn in range(30))
+                )
                 usage = (await client.get(f"{both[1]}/usage")).raise_for_status().json()
             outcomes = Counter(answer.json().get("code", "taken") for answer in answers)
             assert all("Retry-After" in answer.headers for answer in answers if answer.is_error)

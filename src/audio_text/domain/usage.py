@@ -79,7 +79,6 @@ class Allowance(msgspec.Struct, frozen=True, kw_only=True):
     requests_per_hour: int | None = None
     concurrent_jobs: int | None = None
     audio_seconds_per_day: int | None = None
-    unknown_audio_seconds: int = 0
 
     @property
     def rates(self) -> tuple[Rate, ...]:
@@ -87,7 +86,7 @@ class Allowance(msgspec.Struct, frozen=True, kw_only=True):
         windows = (SECONDS_PER_MINUTE, self.requests_per_minute), (SECONDS_PER_HOUR, self.requests_per_hour)
         return tuple(Rate(limit, seconds) for seconds, limit in windows if limit is not None)
 
-    def quota(self, key_id: str | None) -> Quota | None:
+    def quota(self, key_id: str | None, *, unknown_audio_seconds: int) -> Quota | None:
         """What a key with this allowance may have; None: whatever it wants, or there is no key."""
         if key_id is None or (self.concurrent_jobs is None and self.audio_seconds_per_day is None):
             return None
@@ -95,7 +94,7 @@ class Allowance(msgspec.Struct, frozen=True, kw_only=True):
             key_id=key_id,
             concurrent_jobs=self.concurrent_jobs,
             audio_seconds_per_day=self.audio_seconds_per_day,
-            unknown_audio_seconds=self.unknown_audio_seconds,
+            unknown_audio_seconds=unknown_audio_seconds,
         )
 
 

@@ -110,7 +110,8 @@ class AdmissionService:
             raise _too_many_jobs(quota, count)
 
     def _quota(self, caller: Caller, key_id: str | None) -> Quota | None:
-        return self._settings.limits.allowance(caller.limits).quota(key_id)
+        limits = self._settings.limits
+        return limits.allowance(caller.limits).quota(key_id, unknown_audio_seconds=limits.unknown_audio_seconds)
 
     @asynccontextmanager
     async def _refused_in_words(self, quota: Quota | None, jobs: Sequence[Job]) -> AsyncGenerator[None]:
