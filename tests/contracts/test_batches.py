@@ -15,6 +15,7 @@ from audio_text.domain.idempotency import IdempotencyKey
 from audio_text.domain.job import Job, Priority
 from audio_text.domain.listing import JobQuery
 from audio_text.domain.options import TranscriptionOptions
+from audio_text.domain.owners import EVERYBODY
 from audio_text.domain.usage import Quota, Usage
 from audio_text.errors import AudioQuotaError, BatchNotFoundError, ConcurrentJobsError
 from audio_text.ports import BatchRepository, JobRepository
@@ -123,15 +124,16 @@ class BatchesContract:
         assert await tables.batches.submitted(key("other")) is None
 
     async def test_the_newest_come_first_page_by_page_and_only_the_owners(self, tables: Tables) -> None:
-        for number in range(5):
-            owner = "bob" if number == 2 else "ann"
+        for number in range(6):
+            owner = {2: "bob", 5: None}.get(number, "ann")
             created_at = START + timedelta(seconds=number // 2)
             await tables.batches.add(make_batch(f"b{number}", owner=owner, created_at=created_at), [])
         first = await tables.batches.newest(owner="ann", limit=2)
         assert [batch.id for batch in first] == ["b4", "b3"]
         rest = await tables.batches.newest(owner="ann", limit=9, before=(first[-1].created_at, first[-1].id))
         assert [batch.id for batch in rest] == ["b1", "b0"]
-        assert len(await tables.batches.newest(owner=None, limit=9)) == 5
+        assert [batch.id for batch in await tables.batches.newest(owner=None, limit=9)] == ["b5"]
+        assert len(await tables.batches.newest(owner=EVERYBODY, limit=9)) == 6
 
     async def test_a_batch_ends_once_when_none_of_its_jobs_is_unfinished(self, tables: Tables) -> None:
         jobs = members()

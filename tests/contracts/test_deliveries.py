@@ -15,6 +15,7 @@ from audio_text.adapters.database import open_database
 from audio_text.adapters.deliveries import PiccoloDeliveryRepository
 from audio_text.adapters.webhook_endpoints import PiccoloWebhookRepository
 from audio_text.domain.delivery import LOG_LENGTH, Delivery, DeliveryAttempt, DeliveryKind, DeliveryStatus
+from audio_text.domain.owners import EVERYBODY
 from audio_text.domain.webhooks import EndpointState, WebhookEndpoint
 from audio_text.errors import DeliveryNotFoundError, WebhookNotFoundError
 from audio_text.ports import DeliveryRepository, DeliveryResult, PauseRule, Recorded, WebhookRepository
@@ -253,7 +254,7 @@ class EndpointContract:
         assert await webhooks.get(mine.id) == mine
         assert await webhooks.find(owner="me") == [mine]
         assert await webhooks.find(owner=None) == [nobodys]
-        assert await webhooks.find(owner=None, sees_all=True) == [mine, yours, nobodys]
+        assert await webhooks.find(owner=EVERYBODY) == [mine, yours, nobodys]
 
     async def test_an_owner_has_no_more_than_the_limit(self, outbox: Outbox) -> None:
         for owner in ("me", None):

@@ -22,6 +22,7 @@ SPEECHES = {
 }
 WANTED: dict[str, JobQuery] = {
     "owner": JobQuery(owner="ann"),
+    "nobody": JobQuery(owner=None),
     "batch": JobQuery(batch_id="batch 1", owner="ann"),
     "statuses": JobQuery(statuses=(JobStatus.failed, JobStatus.pending)),
     "models": JobQuery(models=("base", "none")),

@@ -74,7 +74,8 @@ class KeyRepositoryContract:
         assert [key.id for key in await keys.find(limit=9)] == ["5", "4", "3", "2", "1", "0"]
         assert [key.id for key in await keys.find(owner="b", limit=2)] == ["5", "3"]
         assert [key.id for key in await keys.find(limit=2, before=(NOON + timedelta(seconds=1), "3"))] == ["2", "1"]
-        assert await keys.find(owner="c", limit=9) == []
+        for nobody in ("c", "everybody", None):
+            assert await keys.find(owner=nobody, limit=9) == []
 
     async def test_a_key_is_revoked_once_and_for_all(self, keys: KeyRepository) -> None:
         await keys.add(KEY, digest="1")

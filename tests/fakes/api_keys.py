@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from msgspec.structs import replace
 
 from audio_text.domain.access import ApiKey, Caller, Credential
+from audio_text.domain.owners import EVERYBODY, Whose, is_of
 from audio_text.errors import AudioTextError, DatabaseUnavailableError, KeyNotFoundError, TicketsUnavailableError
 from audio_text.ports import KeyMatch
 
@@ -62,11 +63,11 @@ class FakeKeyRepository:
         return self._keys[key_id]
 
     async def find(
-        self, *, owner: str | None = None, limit: int, before: tuple[datetime, str] | None = None
+        self, *, owner: Whose = EVERYBODY, limit: int, before: tuple[datetime, str] | None = None
     ) -> list[ApiKey]:
         self._answer()
         keys = sorted(self._keys.values(), key=_place, reverse=True)
-        wanted = (key for key in keys if owner in {None, key.owner} and (before is None or _place(key) < before))
+        wanted = (key for key in keys if is_of(key.owner, owner) and (before is None or _place(key) < before))
         return list(wanted)[:limit]
 
     async def revoke(self, key_id: str) -> ApiKey:

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from audio_text.domain.batch import Batch, Tally
 from audio_text.domain.idempotency import IdempotencyKey
 from audio_text.domain.job import Job
+from audio_text.domain.owners import Whose, is_of
 from audio_text.domain.usage import Quota
 from audio_text.errors import BatchNotFoundError
 from fakes.repository import FakeJobRepository
@@ -53,12 +54,12 @@ class FakeBatchRepository:
             raise BatchNotFoundError
         return replace(self._batches[batch_id], tally=self._tally(batch_id))
 
-    async def newest(self, *, owner: str | None, limit: int, before: tuple[datetime, str] | None = None) -> list[Batch]:
+    async def newest(self, *, owner: Whose, limit: int, before: tuple[datetime, str] | None = None) -> list[Batch]:
         await self._jobs.check()
         wanted = [
             batch
             for batch in self._batches.values()
-            if owner in {None, batch.owner} and (before is None or (batch.created_at, batch.id) < before)
+            if is_of(batch.owner, owner) and (before is None or (batch.created_at, batch.id) < before)
         ]
         newest = sorted(wanted, key=lambda batch: (batch.created_at, batch.id), reverse=True)[:limit]
         return [replace(batch, tally=self._tally(batch.id)) for batch in newest]

@@ -11,6 +11,7 @@ from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from audio_text.domain.delivery import LOG_LENGTH, Delivery, DeliveryAttempt, DeliveryKind, DeliveryStatus
+from audio_text.domain.owners import Whose, is_of
 from audio_text.domain.webhooks import EndpointState, WebhookEndpoint
 from audio_text.errors import DatabaseUnavailableError, DeliveryNotFoundError, WebhookNotFoundError
 from audio_text.ports import DeliveryResult, PauseRule, Recorded
@@ -203,9 +204,9 @@ class FakeWebhookRepository:
         self.rows.now()
         return self.rows.endpoint(endpoint_id)
 
-    async def find(self, *, owner: str | None, sees_all: bool = False) -> list[WebhookEndpoint]:
+    async def find(self, *, owner: Whose) -> list[WebhookEndpoint]:
         self.rows.now()
-        found = [endpoint for endpoint in self.rows.endpoints.values() if sees_all or endpoint.owner == owner]
+        found = [endpoint for endpoint in self.rows.endpoints.values() if is_of(endpoint.owner, owner)]
         return sorted(found, key=lambda endpoint: (endpoint.created_at, endpoint.id))
 
     async def change(

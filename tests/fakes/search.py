@@ -6,6 +6,7 @@ from typing import Any
 
 from audio_text.domain.job import Job
 from audio_text.domain.listing import JobQuery, JobSort, Place
+from audio_text.domain.owners import is_of
 from fakes.rows import FakeRows
 
 UNKNOWN: dict[JobSort, Any] = {JobSort.finished_at: datetime.max.replace(tzinfo=UTC), JobSort.duration: -1.0}
@@ -41,7 +42,7 @@ def _key(query: JobQuery, place: Place) -> tuple[Any, str]:
 
 def _is_wanted(job: Job, query: JobQuery) -> bool:
     return (
-        query.owner in {None, job.owner}
+        is_of(job.owner, query.owner)
         and query.batch_id in {None, job.batch_id}
         and (not query.statuses or job.status in query.statuses)
         and (not query.models or job.whisper_model in query.models)

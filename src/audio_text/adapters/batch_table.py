@@ -5,10 +5,11 @@ from datetime import datetime
 
 from audio_text.adapters.key_usage import WITHIN_QUOTA, quota_parameters
 from audio_text.adapters.rows import batch_of, job_record, json_text
-from audio_text.adapters.statements import COLUMNS, Statements
+from audio_text.adapters.statements import COLUMNS, Statements, owned_by
 from audio_text.domain.batch import Batch
 from audio_text.domain.idempotency import IdempotencyKey
 from audio_text.domain.job import Job
+from audio_text.domain.owners import Whose
 from audio_text.domain.usage import Quota
 from audio_text.errors import BatchNotFoundError
 
@@ -53,10 +54,6 @@ BEFORE = """
 ORDER BY batch.created_at DESC, batch.id DESC LIMIT {}
 """
 
-NEWEST = f"{COUNTED} WHERE {BEFORE}"
-
-NEWEST_OF_OWNER = f"{COUNTED} WHERE batch.owner = {{}} AND {BEFORE}"
-
 END_FINISHED = """
 UPDATE batch SET finished_at = now() WHERE finished_at IS NULL AND NOT EXISTS (
     SELECT FROM transcription_job WHERE batch_id = batch.id AND status IN ('pending', 'processing')
@@ -99,10 +96,11 @@ class PiccoloBatchRepository(Statements):
             raise BatchNotFoundError
         return batch_of(rows[0])
 
-    async def newest(self, *, owner: str | None, limit: int, before: tuple[datetime, str] | None = None) -> list[Batch]:
+    async def newest(self, *, owner: Whose, limit: int, before: tuple[datetime, str] | None = None) -> list[Batch]:
         """Batches, newest first."""
         date, batch_id = before or (None, None)
-        newest, whose = (NEWEST, ()) if owner is None else (NEWEST_OF_OWNER, (owner,))
+        condition, whose = owned_by(owner)
+        newest = f"{COUNTED} WHERE {condition} AND {BEFORE}"
         rows = await self._run(newest, *whose, date, batch_id, limit, repeatable=True)
         return [batch_of(row) for row in rows]
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from audio_text.adapters.rows import job_of, json_text
-from audio_text.adapters.statements import SELECTED, Statements
+from audio_text.adapters.statements import SELECTED, Condition, Statements, owned_by
 from audio_text.domain.job import Job
 from audio_text.domain.listing import JobQuery, JobSort
 
@@ -19,8 +19,6 @@ PLACES = {
     JobSort.duration: "COALESCE({}::float8, -1)",
 }
 
-Condition = tuple[str, tuple[object, ...]]
-
 
 class PiccoloJobSearch(Statements):
     """The part of the port `JobRepository` that finds jobs."""
@@ -34,7 +32,7 @@ class PiccoloJobSearch(Statements):
 def statement_of(query: JobQuery, limit: int) -> tuple[str, list[object]]:
     """Give the statement that answers the query, and its parameters."""
     conditions = list(_conditions(query))
-    wanted = " AND ".join(condition for condition, _ in conditions) or "true"
+    wanted = " AND ".join(condition for condition, _ in conditions)
     direction = "ASC" if query.is_ascending else "DESC"
     order = f"{SORTED_BY[query.sort]} {direction}, id {direction}"
     sql = f"SELECT {SELECTED} FROM transcription_job WHERE {wanted} ORDER BY {order} LIMIT {{}}"  # noqa: S608 -- our own text
@@ -42,6 +40,7 @@ def statement_of(query: JobQuery, limit: int) -> tuple[str, list[object]]:
 
 
 def _conditions(query: JobQuery) -> Iterator[Condition]:
+    yield owned_by(query.owner)
     if query.statuses:
         # Ours, and constants for the planner: it knows how many there are of each.
         labels = ", ".join(f"'{status.value}'" for status in query.statuses)
@@ -64,8 +63,8 @@ def _conditions(query: JobQuery) -> Iterator[Condition]:
 
 
 def _wanted(query: JobQuery) -> dict[str, tuple[str, ...]]:
-    single = {"owner": query.owner, "batch_id": query.batch_id}
-    return {column: (value,) for column, value in single.items() if value is not None} | {
+    return {
+        "batch_id": () if query.batch_id is None else (query.batch_id,),
         "whisper_model": query.models,
         "language": query.languages,
     }

@@ -7,8 +7,9 @@ from typing import Any
 import msgspec
 
 from audio_text.adapters.rows import json_text
-from audio_text.adapters.statements import Statements
+from audio_text.adapters.statements import Statements, owned_by
 from audio_text.domain.access import ApiKey, Credential
+from audio_text.domain.owners import EVERYBODY, Whose
 from audio_text.errors import KeyNotFoundError
 from audio_text.ports import KeyMatch
 
@@ -28,11 +29,9 @@ MATCHES = f"SELECT {FIELDS}, digest, previous_digest, replaced_at FROM api_key W
 
 GET = f"SELECT {FIELDS} FROM api_key WHERE id = {{}}"  # noqa: S608 -- our own column names
 
-FIND = f"""
-SELECT {FIELDS} FROM api_key
-WHERE ({{}}::text IS NULL OR owner = {{}}) AND ({{}}::timestamptz IS NULL OR (created_at, id) < ({{}}, {{}}::text))
-ORDER BY created_at DESC, id DESC LIMIT {{}}
-"""  # noqa: S608 -- our own column names
+BEFORE = """
+({}::timestamptz IS NULL OR (created_at, id) < ({}, {}::text)) ORDER BY created_at DESC, id DESC LIMIT {}
+"""
 
 REVOKE = f"UPDATE api_key SET revoked_at = COALESCE(revoked_at, now()) WHERE id = {{}} RETURNING {FIELDS}"  # noqa: S608 -- names
 
@@ -83,11 +82,13 @@ class PiccoloKeyRepository(Statements):
         return _only(await self._run(GET, key_id, repeatable=True))
 
     async def find(
-        self, *, owner: str | None = None, limit: int, before: tuple[datetime, str] | None = None
+        self, *, owner: Whose = EVERYBODY, limit: int, before: tuple[datetime, str] | None = None
     ) -> list[ApiKey]:
         """List them, newest first."""
         date, key_id = before or (None, None)
-        rows = await self._run(FIND, owner, owner, date, date, key_id, limit, repeatable=True)
+        condition, whose = owned_by(owner)
+        find = f"SELECT {FIELDS} FROM api_key WHERE {condition} AND {BEFORE}"  # noqa: S608 -- our own text
+        rows = await self._run(find, *whose, date, date, key_id, limit, repeatable=True)
         return [_key_of(row) for row in rows]
 
     async def revoke(self, key_id: str) -> ApiKey:

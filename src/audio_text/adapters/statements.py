@@ -8,12 +8,24 @@ from piccolo.querystring import QueryString
 from audio_text.adapters.database import CONNECTION_LOST, PooledEngine, vendor_errors
 from audio_text.adapters.rows import storable
 from audio_text.domain.job import Job
+from audio_text.domain.owners import EVERYBODY, Whose
 
 COLUMNS = ", ".join(Job.__struct_fields__)
 
 # The enumeration travels as text in both directions: its own type would cost each new connection a look-up.
 SELECTED = ", ".join("status::text" if name == "status" else name for name in Job.__struct_fields__)
 VALUES = ", ".join("{}::text::job_status" if name == "status" else "{}" for name in Job.__struct_fields__)
+
+
+Condition = tuple[str, tuple[object, ...]]
+"""What follows WHERE, and its parameters."""
+
+
+def owned_by(whose: Whose) -> Condition:
+    """Tell whose rows are meant, in three ways: no index leads to IS NOT DISTINCT FROM."""
+    if whose is EVERYBODY:
+        return "true", ()
+    return ("owner IS NULL", ()) if whose is None else ("owner = {}", (whose,))
 
 
 class Statements:

@@ -7,7 +7,8 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from audio_text.adapters.rows import json_text
-from audio_text.adapters.statements import Statements
+from audio_text.adapters.statements import Statements, owned_by
+from audio_text.domain.owners import Whose
 from audio_text.domain.webhooks import WebhookEndpoint
 from audio_text.errors import WebhookNotFoundError
 
@@ -30,11 +31,6 @@ RETURNING id
 """
 
 GET = f"SELECT {SELECTED} FROM webhook_endpoint AS endpoint WHERE id = {{}}"  # noqa: S608 -- our own names
-
-FIND = f"""
-SELECT {SELECTED} FROM webhook_endpoint AS endpoint
-WHERE {{}}::boolean OR owner IS NOT DISTINCT FROM {{}} ORDER BY created_at, id
-"""  # noqa: S608 -- our own names
 
 CHANGE = f"""
 UPDATE webhook_endpoint AS endpoint SET url = COALESCE({{}}, url), events = COALESCE({{}}::jsonb, events),
@@ -75,9 +71,11 @@ class PiccoloWebhookRepository(Statements):
         """Read one."""
         return _only(await self._run(GET, endpoint_id, repeatable=True))
 
-    async def find(self, *, owner: str | None, sees_all: bool = False) -> list[WebhookEndpoint]:
+    async def find(self, *, owner: Whose) -> list[WebhookEndpoint]:
         """All of an owner, or of everybody."""
-        return [_endpoint_of(row) for row in await self._run(FIND, sees_all, owner, repeatable=True)]
+        condition, whose = owned_by(owner)
+        find = f"SELECT {SELECTED} FROM webhook_endpoint AS endpoint WHERE {condition} ORDER BY created_at, id"  # noqa: S608 -- our own text
+        return [_endpoint_of(row) for row in await self._run(find, *whose, repeatable=True)]
 
     async def change(
         self,

@@ -136,7 +136,7 @@ async def read_jobs(  # noqa: PLR0913 -- one for each parameter of the query
 ) -> Response[list[JobView]]:
     """List the jobs that all filters let through, newest first unless another order is asked for, a page at a time."""
     query = JobQuery(
-        owner=caller.only_owner,
+        owner=caller.whose,
         batch_id=batch,
         statuses=tuple(status or ()),
         models=tuple(model or ()),

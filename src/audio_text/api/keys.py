@@ -20,6 +20,7 @@ from audio_text.api.key_views import (
 )
 from audio_text.api.paging import LINK, Cursor, Limit, moment, page, page_size
 from audio_text.api.problems import documented, documented_header
+from audio_text.domain.owners import EVERYBODY
 from audio_text.errors import (
     DatabaseUnavailableError,
     InvalidRequestError,
@@ -85,7 +86,8 @@ async def read_keys(
 ) -> Response[list[KeyView]]:
     """List keys, revoked and expired ones among them, a page at a time."""
     size, kind = page_size(limit, settings), (PATH, owner)
-    found = await services.access.list(owner, limit=size + 1, before=moment(cursor, of=kind))
+    whose = EVERYBODY if owner is None else owner
+    found = await services.access.list(whose, limit=size + 1, before=moment(cursor, of=kind))
     query = [("limit", size), *([("owner", owner)] if owner else [])]
     keys, headers = page(found, size, at=lambda key: (key.created_at, key.id), path=PATH, query=query, of=kind)
     return Response([KeyView.of(key) for key in keys], headers=headers)

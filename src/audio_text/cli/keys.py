@@ -15,6 +15,7 @@ from audio_text.bootstrap import open_keys
 from audio_text.cli.startup import start_as
 from audio_text.domain.access import ApiKey, KeyLimits, Scope
 from audio_text.domain.job import Priority
+from audio_text.domain.owners import EVERYBODY
 from audio_text.services.access import AccessService
 from audio_text.settings import Role
 
@@ -102,7 +103,7 @@ def create(
 @click.option("--limit", type=click.IntRange(1, 10_000), default=1_000, show_default=True, help="Most keys to list.")
 def list_keys(owner: str | None, limit: int) -> None:
     """List keys, newest first."""
-    found = _run(lambda access: access.list(owner, limit=limit))
+    found = _run(lambda access: access.list(EVERYBODY if owner is None else owner, limit=limit))
     if not found:
         click.echo("There are no keys.", err=True)
         return

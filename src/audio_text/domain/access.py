@@ -6,6 +6,7 @@ from enum import StrEnum
 import msgspec
 
 from audio_text.domain.job import Priority
+from audio_text.domain.owners import EVERYBODY, Whose, is_of
 
 
 class Scope(StrEnum):
@@ -58,13 +59,13 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     sees_all: bool = False
 
     @property
-    def only_owner(self) -> str | None:
-        """Whose things a list is to hold; None: everybody's. Who has no name and does not see all, sees nothing."""
-        return None if self.sees_all else self.owner or ""
+    def whose(self) -> Whose:
+        """Whose things exist for the caller."""
+        return EVERYBODY if self.sees_all else self.owner
 
     def sees(self, owner: str | None) -> bool:
         """Whether what belongs to this owner exists for the caller."""
-        return self.sees_all or owner == self.owner
+        return is_of(owner, self.whose)
 
 
 class Credential(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,6 +6,7 @@ from enum import StrEnum
 import msgspec
 
 from audio_text.domain.job import Job, JobStatus
+from audio_text.domain.owners import EVERYBODY, Whose
 
 Place = tuple[datetime | float | None, str]
 """Where a job stands in a list: what the list is sorted by, and the job's id."""
@@ -31,7 +32,7 @@ class JobQuery(msgspec.Struct, frozen=True, kw_only=True):
     the place behind which the list goes on.
     """
 
-    owner: str | None = None
+    owner: Whose = EVERYBODY
     batch_id: str | None = None
     statuses: tuple[JobStatus, ...] = ()
     models: tuple[str, ...] = ()

@@ -7,6 +7,7 @@ from typing import Protocol
 from audio_text.domain.batch import Batch
 from audio_text.domain.idempotency import IdempotencyKey
 from audio_text.domain.job import Job
+from audio_text.domain.owners import Whose
 from audio_text.domain.usage import Quota
 
 
@@ -31,8 +32,8 @@ class BatchRepository(Protocol):
         """Read one batch, with its tally. Raises BatchNotFoundError."""
         ...
 
-    async def newest(self, *, owner: str | None, limit: int, before: tuple[datetime, str] | None = None) -> list[Batch]:
-        """Batches of the owner, of all with None: newest first (created_at, then id), older than `before`."""
+    async def newest(self, *, owner: Whose, limit: int, before: tuple[datetime, str] | None = None) -> list[Batch]:
+        """Batches, newest first (created_at, then id), older than `before`."""
         ...
 
     async def end_finished(self) -> list[Batch]:

@@ -7,6 +7,7 @@ from typing import Protocol
 import msgspec
 
 from audio_text.domain.access import ApiKey, Credential
+from audio_text.domain.owners import EVERYBODY, Whose
 
 
 class KeyMatch(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,9 +37,9 @@ class KeyRepository(Protocol):
         ...
 
     async def find(
-        self, *, owner: str | None = None, limit: int, before: tuple[datetime, str] | None = None
+        self, *, owner: Whose = EVERYBODY, limit: int, before: tuple[datetime, str] | None = None
     ) -> list[ApiKey]:
-        """Keys of an owner, or of all, newest first (created_at, then id), strictly earlier than `before`."""
+        """Keys, newest first (created_at, then id), strictly earlier than `before`."""
         ...
 
     async def revoke(self, key_id: str) -> ApiKey:

@@ -5,6 +5,7 @@ from typing import Protocol
 
 from msgspec import UNSET, UnsetType
 
+from audio_text.domain.owners import Whose
 from audio_text.domain.webhooks import WebhookEndpoint
 
 
@@ -19,8 +20,8 @@ class WebhookRepository(Protocol):
         """Read one. Raises WebhookNotFoundError."""
         ...
 
-    async def find(self, *, owner: str | None, sees_all: bool = False) -> list[WebhookEndpoint]:
-        """All of an owner, or of everybody, the oldest first."""
+    async def find(self, *, owner: Whose) -> list[WebhookEndpoint]:
+        """All that are whose is asked for, the oldest first."""
         ...
 
     async def change(

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from audio_text.domain.access import OPERATOR, ApiKey, Caller, KeyLimits, Scope, Ticket
 from audio_text.domain.key_secrets import digest_of, is_secret, is_ticket, new_secret, new_ticket, prefix_of
+from audio_text.domain.owners import EVERYBODY, Whose
 from audio_text.errors import KeyNotFoundError, KeyStateError, TransientError, UnauthorizedError
 from audio_text.ports import KeyMatch, KeyRepository, Tickets
 from audio_text.services.key_watch import KeyWatch
@@ -116,9 +117,9 @@ class AccessService:
         return key, secret
 
     async def list(
-        self, owner: str | None = None, *, limit: int = MOST_LISTED, before: tuple[datetime, str] | None = None
+        self, owner: Whose = EVERYBODY, *, limit: int = MOST_LISTED, before: tuple[datetime, str] | None = None
     ) -> list[ApiKey]:
-        """List keys of an owner, or of all, newest first, strictly earlier than `before` (created_at, id)."""
+        """List keys of an owner, or of everybody, newest first, strictly earlier than `before` (created_at, id)."""
         return await self._keys.find(owner=owner, limit=limit, before=before)
 
     async def get(self, key_id: str) -> ApiKey:

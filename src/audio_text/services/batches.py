@@ -108,7 +108,7 @@ class BatchService:
 
     async def newest(self, *, caller: Caller, limit: int, before: tuple[datetime, str] | None = None) -> list[Batch]:
         """List the caller's, newest first, strictly earlier than `before` (created_at, id)."""
-        return await self._batches.newest(owner=caller.only_owner, limit=limit, before=before)
+        return await self._batches.newest(owner=caller.whose, limit=limit, before=before)
 
     async def cancel(self, batch_id: str, *, caller: Caller) -> Batch:
         """End those of its jobs that are not over; the batch then. Safe to repeat."""

@@ -73,7 +73,7 @@ class WebhookService:
 
     async def list(self, caller: Caller) -> list[WebhookEndpoint]:
         """All that exist for the caller, the oldest first."""
-        return await self._webhooks.find(owner=caller.owner, sees_all=caller.sees_all)
+        return await self._webhooks.find(owner=caller.whose)
 
     async def get(self, caller: Caller, endpoint_id: str) -> WebhookEndpoint:
         """Read one. Raises WebhookNotFoundError."""
