@@ -214,11 +214,15 @@ async def tenants(server: ApiProcess) -> AsyncIterator[Tenants]:
 
 
 def without_open_mode(settings: Settings) -> Settings:
-    """Have the service ask for keys, and let one owner have as much as all tests make for it."""
+    """Have the service ask for keys, and let one owner have as much as all tests make for it.
+
+    What may be switched off is on, or nobody is let in; no worker runs, so nothing is sent.
+    """
     webhooks = replace(settings.webhooks, per_owner=1_000)
     secrets = replace(settings.secrets, webhooks_signing_key=SIGNING_KEY)
     access = replace(settings.access, open=False)
-    return replace(settings, access=access, webhooks=webhooks, secrets=secrets)
+    mail = replace(settings.mail, host="mail.test")
+    return replace(settings, access=access, mail=mail, webhooks=webhooks, secrets=secrets)
 
 
 def _completed() -> Completed:
