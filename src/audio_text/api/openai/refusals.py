@@ -83,7 +83,8 @@ def told_of(job: Job) -> Told:
     kind = next((kind for kind in _tree(AudioTextError) if kind.code == job.error_code), AudioTextError)
     # Trying again is over, also after what could have passed.
     status = min(kind.http_status, HTTPStatus.INTERNAL_SERVER_ERROR)
-    return _told(Verdict(status=status, code=kind.code, detail=job.error_message or kind().detail), kind)
+    ended = _told(Verdict(status=status, code=kind.code, detail=job.error_message or kind().detail), kind)
+    return ended._replace(headers=ended.headers | {"x-should-retry": "false"})
 
 
 def refused(*kinds: type[AudioTextError]) -> dict[int, ResponseSpec]:
