@@ -20,6 +20,7 @@ from statistics import median
 import av
 import msgspec
 import numpy as np
+import psutil
 from av.audio.fifo import AudioFifo
 from av.audio.frame import AudioFrame
 from numpy.typing import NDArray
@@ -35,6 +36,8 @@ RATE = 16_000
 LENGTHS = {"10 s": 10, "10 min": 600, "3 h": 10_800}
 SAMPLING_SECONDS = 0.02
 """How often the memory is looked at while jobs run."""
+
+THIS = psutil.Process()
 
 
 @dataclass(frozen=True)
@@ -57,9 +60,9 @@ class Outcome:
     segments: int
     idle_mib: float
     peak_mib: float
-    """High-water mark of the resident memory."""
+    """High-water mark of the resident memory of the process alone."""
     busy_pss_mib: float
-    """Median of the proportional set size while the jobs ran."""
+    """Median of the proportional set size while the jobs ran, decoders included."""
     peak_pss_mib: float
 
 
@@ -101,7 +104,7 @@ async def transcribe(engine: WhisperEngine, case: Case) -> tuple[float, int]:
 
 
 class Sampler:
-    """Looks at the process's proportional memory from a thread."""
+    """Looks at proportional memory from a thread."""
 
     def __init__(self) -> None:
         self.seen: list[float] = []
@@ -121,7 +124,15 @@ class Sampler:
 
 
 def proportional_mib() -> float:
-    return kib_of(Path("/proc/self/smaps_rollup"), "Pss:") / 1024
+    """What this process takes, and the processes in which it decodes."""
+    return sum(pss_kib(process.pid) for process in (THIS, *THIS.children())) / 1024
+
+
+def pss_kib(pid: int) -> int:
+    try:
+        return kib_of(Path(f"/proc/{pid}/smaps_rollup"), "Pss:")
+    except (OSError, StopIteration):  # it has ended by now
+        return 0
 
 
 def high_water_mib() -> float:
@@ -192,21 +203,25 @@ def in_own_process(case: Case) -> Outcome:
 def report(folder: Path, *, kind: str, longest: int, rounds: int) -> None:
     print(f"{kind:>4} length   first text   total      RTF  segments  idle MiB  peak MiB   PSS MiB")
     files = {name: folder / f"{seconds}.{kind}" for name, seconds in LENGTHS.items() if seconds <= longest}
-    peaks: dict[str, float] = {}
+    outcomes: dict[str, Outcome] = {}
     for name, file in files.items():
         (write_wav if kind == "wav" else write_mp3)(file, LENGTHS[name])
         firsts = [in_own_process(Case(str(file), first_only=True)).first_seconds for _ in range(rounds)]
         whole = in_own_process(Case(str(file)))
-        peaks[name] = whole.peak_mib
+        outcomes[name] = whole
         factor = whole.total_seconds / LENGTHS[name]
         print(
             f"{name:>11} {median(firsts):9.3f} s {whole.total_seconds:8.1f} s {factor:7.4f}"
             f" {whole.segments:9} {whole.idle_mib:9.0f} {whole.peak_mib:9.0f} {whole.busy_pss_mib:9.0f}",
             flush=True,
         )
-    shortest, last = next(iter(peaks)), list(peaks)[-1]
-    middle = "10 min" if "10 min" in peaks else shortest
-    print(f"peak memory grows by {peaks[last] - peaks[middle]:.0f} MiB from {middle} to {last} (at most 150)")
+    middle = "10 min" if "10 min" in outcomes else next(iter(outcomes))
+    last = list(outcomes)[-1]
+    shorter, longer = outcomes[middle], outcomes[last]
+    print(
+        f"peak memory grows by {longer.peak_mib - shorter.peak_mib:.0f} MiB from {middle} to {last} (at most 150); "
+        f"with the decoder by {longer.peak_pss_mib - shorter.peak_pss_mib:.0f} MiB (PSS)"
+    )
 
 
 def report_concurrency(folder: Path, *, kind: str) -> None:

@@ -6,17 +6,17 @@ The corpus goes through the probe and a worker's decoding, file by file, and a p
 
 import argparse
 import asyncio
-import resource
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import msgspec
 import psutil
+from _memory import Sampler, confined_mib
 
 from attacks.corpus import SEED, HostileFile, corpus
 from attacks.idle import IdleSockets
@@ -25,6 +25,7 @@ from attacks.sweep import CODES, COMPLETED, Outcome, sweep
 from attacks.watch import lures
 from audio_text import logs
 from audio_text.adapters.audio_decoding import open_sound_track
+from audio_text.adapters.decoders import Decoders
 from audio_text.adapters.migrations import migrate
 from audio_text.settings import Settings
 from recordings import RATE, samples_of, write
@@ -35,6 +36,12 @@ from services.redis import redis_server
 from services.worker import worker_process
 
 MIB = 1024 * 1024
+
+SAMPLING_SECONDS = 0.01
+"""How often confined processes are looked at: most live for a tenth of a second."""
+
+SETTLING_SECONDS = 0.3
+"""After which a process that was started ahead waits."""
 
 
 @asynccontextmanager
@@ -57,8 +64,6 @@ def report(outcomes: list[Outcome], *, seed: int) -> bool:
     longest = max(outcomes, key=lambda outcome: outcome.sound_seconds)
     print(f"  slowest: {slowest.name}, {slowest.seconds:.2f} s")
     print(f"  most sound: {longest.name}, {longest.sound_seconds:,.0f} s decoded in {longest.seconds:.2f} s")
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
-    print(f"  most memory of a confined process: {peak / MIB:.0f} MiB")
     unstable = [outcome for outcome in outcomes if not {outcome.probed, outcome.decoded} <= CODES]
     sneaked = [outcome for outcome in outcomes if outcome.probed != COMPLETED and outcome.decoded == COMPLETED]
     for outcome in (*unstable, *sneaked):
@@ -85,21 +90,27 @@ async def through_worker(files: list[HostileFile], folder: Path, *, count: int) 
 
 
 def cost_of_a_child(folder: Path) -> None:
-    """What a child per recording costs: its start, and its speed."""
-    starts = []
+    """What a child per recording costs: its start, where none is waiting, and its speed."""
+    decoders = Decoders()
     short = write(folder / "short.wav", samples_of("one_a"))
-    for _ in range(20):
-        began = time.perf_counter()
-        with open_sound_track(short):
-            starts.append(time.perf_counter() - began)
-    print(f"opening a recording in a process of its own: {sorted(starts)[10] * 1_000:.0f} ms (median of 20)")
+    for what, prepare in (("at once", lambda: None), ("by one that waited", decoders.start_ahead)):
+        seconds = sorted(_opening_seconds(short, decoders, prepare) for _ in range(20))
+        print(f"opening a recording in a process of its own, {what}: {seconds[10] * 1_000:.0f} ms (median of 20)")
     for kind in ("wav", "mp3", "m4a"):
         path = write(folder / f"long.{kind}", samples_of("memo_100s").repeat(1))
         began, count = time.perf_counter(), 0
-        with open_sound_track(path) as track:
+        with open_sound_track(path, decoders) as track:
             count = sum(piece.size for piece in track.samples())
         seconds = time.perf_counter() - began
         print(f"  {kind}: {count / RATE:.0f} s of sound in {seconds:.2f} s, start included")
+
+
+def _opening_seconds(path: Path, decoders: Decoders, prepare: Callable[[], None]) -> float:
+    prepare()
+    time.sleep(SETTLING_SECONDS)
+    began = time.perf_counter()
+    with open_sound_track(path, decoders):
+        return time.perf_counter() - began
 
 
 async def idle_sockets(folder: Path, count: int) -> None:
@@ -132,7 +143,10 @@ async def main(arguments: argparse.Namespace) -> int:
         with lures(folder) as watched:
             files = corpus(folder, seed=arguments.seed, url=watched.url, canary=watched.canary)
             began = time.perf_counter()
-            is_kept = report(await sweep(files, folder / "sweep"), seed=arguments.seed)
+            with Sampler(confined_mib, seconds=SAMPLING_SECONDS) as memory:
+                outcomes = await sweep(files, folder / "sweep")
+            is_kept = report(outcomes, seed=arguments.seed)
+            print(f"  most memory of a confined process: {max(memory.seen):.0f} MiB")
             print(f"  all of it in {time.perf_counter() - began:.0f} s")
             is_kept &= await through_worker(files, folder, count=arguments.jobs)
             left = list((folder / "sweep").iterdir())

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from attacks.corpus import HostileFile
 from audio_text.adapters.audio_decoding import SAMPLE_RATE, open_sound_track
+from audio_text.adapters.decoders import Decoders
 from audio_text.adapters.probe import PyAvProbe
 from audio_text.errors import AudioTextError
 
@@ -44,7 +45,7 @@ def decoded(file: HostileFile, folder: Path) -> tuple[str, float, float]:
     path, began, samples = folder / file.name, time.perf_counter(), 0
     path.write_bytes(file.data)
     try:
-        with open_sound_track(path) as track:
+        with open_sound_track(path, Decoders()) as track:
             for piece in track.samples():
                 samples += piece.size
     except AudioTextError as error:

@@ -11,7 +11,7 @@ import pytest
 from attacks.corpus import HostileFile, corpus
 from attacks.sweep import CODES, COMPLETED, Outcome, sweep
 from attacks.watch import Lures, lures
-from audio_text.adapters.audio_decoding import CHILD_MODULE
+from audio_text.adapters.decoders import CHILD_MODULE
 
 REFUSED = {"invalid_audio", "empty_audio", "no_sound_track"}
 
@@ -27,8 +27,23 @@ def files(watched: Lures, tmp_path_factory: pytest.TempPathFactory) -> list[Host
     return corpus(tmp_path_factory.mktemp("speech"), url=watched.url, canary=watched.canary)
 
 
+def decoders() -> set[int]:
+    """Processes that decode, or wait for a recording, by id."""
+    children = psutil.Process().children(recursive=True)
+    return {child.pid for child in children if CHILD_MODULE in child.cmdline()}
+
+
 @pytest.fixture(scope="module")
-async def outcomes(files: list[HostileFile], tmp_path_factory: pytest.TempPathFactory) -> list[Outcome]:
+def others() -> set[int]:
+    """Those that engines of other tests have waiting."""
+    return decoders()
+
+
+@pytest.fixture(scope="module")
+async def outcomes(
+    files: list[HostileFile], others: set[int], tmp_path_factory: pytest.TempPathFactory
+) -> list[Outcome]:
+    assert others is not None  # before the first of ours
     return await sweep(files, tmp_path_factory.mktemp("sweep"))
 
 
@@ -73,8 +88,9 @@ def test_playlists_and_references_are_no_recordings(outcomes: list[Outcome]) -> 
     assert set(verdicts.values()) <= REFUSED, verdicts
 
 
-def test_no_decoder_and_no_file_is_left(outcomes: list[Outcome], tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_no_decoder_and_no_file_is_left(
+    outcomes: list[Outcome], others: set[int], tmp_path_factory: pytest.TempPathFactory
+) -> None:
     assert outcomes
-    commands = [child.cmdline() for child in psutil.Process().children(recursive=True)]
-    assert not any(CHILD_MODULE in command for command in commands)
+    assert decoders() <= others
     assert [path for path in tmp_path_factory.getbasetemp().glob("sweep*/*") if path.is_file()] == []

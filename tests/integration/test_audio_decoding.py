@@ -12,6 +12,7 @@ import pytest
 from faster_whisper import decode_audio
 
 from audio_text.adapters.audio_decoding import SAMPLE_RATE, Samples, open_sound_track
+from audio_text.adapters.decoders import Decoders
 from audio_text.errors import (
     EmptyAudioError,
     EngineMemoryError,
@@ -39,7 +40,7 @@ RECIPES_BY_NAME = {
 
 
 def heard(path: Path, begin: float = 0.0, *, skip: int = 0) -> Samples:
-    with open_sound_track(path) as track:
+    with open_sound_track(path, Decoders()) as track:
         return joined(track.samples(begin, skip=skip))
 
 
@@ -77,9 +78,9 @@ def test_what_comes_after_a_skip_is_what_it_is_without(encoded: Path, begin: flo
 
 def test_each_channel_is_exact_after_a_skip_too(tmp_path: Path) -> None:
     path = write_channels(tmp_path / "call.ogg", samples_of("memo_35s"), samples_of("one_a"))
-    with open_sound_track(path) as track:
+    with open_sound_track(path, Decoders()) as track:
         whole = np.concatenate(list(track.channels()), axis=1)
-    with open_sound_track(path) as track:
+    with open_sound_track(path, Decoders()) as track:
         rest = np.concatenate(list(track.channels(skip=100_001)), axis=1)
     assert np.array_equal(rest, whole[:, 100_001:])
 
@@ -106,7 +107,7 @@ def test_a_begin_after_the_end_leaves_nothing_to_hear() -> None:
 
 
 def test_pieces_are_small() -> None:
-    with open_sound_track(path_of("memo_100s")) as track:
+    with open_sound_track(path_of("memo_100s"), Decoders()) as track:
         assert max(piece.size for piece in track.samples()) <= 1.5 * SAMPLE_RATE
 
 
@@ -172,7 +173,7 @@ def test_a_recording_without_a_stated_length_is_estimated_from_what_was_read(
 ) -> None:
     path = tmp_path / f"recorded.{kind}"
     path.write_bytes(fragmented(kind, seconds))
-    with open_sound_track(path) as track:
+    with open_sound_track(path, Decoders()) as track:
         pieces = list(track.samples())
         decoded = joined(pieces).size / SAMPLE_RATE
         assert track.estimated_seconds(decoded) == pytest.approx(seconds, abs=0.2)
@@ -180,12 +181,12 @@ def test_a_recording_without_a_stated_length_is_estimated_from_what_was_read(
 
 
 def test_the_stated_length_is_the_estimate_before_anything_is_decoded() -> None:
-    with open_sound_track(path_of("memo_100s")) as track:
+    with open_sound_track(path_of("memo_100s"), Decoders()) as track:
         assert track.estimated_seconds(0.0) == pytest.approx(samples_of("memo_100s").size / SAMPLE_RATE, abs=0.01)
 
 
 def test_an_estimate_is_never_less_than_what_was_heard() -> None:
-    with open_sound_track(path_of("one_a")) as track:
+    with open_sound_track(path_of("one_a"), Decoders()) as track:
         assert track.estimated_seconds(1_000.0) == 1_000.0
 
 
@@ -232,7 +233,7 @@ def test_an_index_that_points_before_the_file_is_damage(tmp_path: Path) -> None:
 
 
 def test_lack_of_memory_is_not_taken_for_damage() -> None:
-    with pytest.raises(EngineMemoryError), open_sound_track(path_of("one_a")):
+    with pytest.raises(EngineMemoryError), open_sound_track(path_of("one_a"), Decoders()):
         raise MemoryError
 
 
@@ -253,7 +254,7 @@ def test_random_damage_never_lets_a_foreign_error_out(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_gone_may_come_back(tmp_path: Path) -> None:
-    with pytest.raises(TransientError), open_sound_track(tmp_path / "gone.wav"):
+    with pytest.raises(TransientError), open_sound_track(tmp_path / "gone.wav", Decoders()):
         pass
 
 

@@ -1,7 +1,6 @@
 """The decoder's child: what it says on its socket, and what the kernel lets it do."""
 
 import io
-import os
 import socket
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from audio_text.adapters.confinement import Confinement
 from audio_text.adapters.decoder_protocol import (
     LONGEST_FRAME,
     LONGEST_PIECE,
+    RECORDING,
     Failed,
     Fault,
     Finished,
@@ -174,15 +174,23 @@ def test_a_child_ends_when_its_parent_hangs_up(stored: Store) -> None:
         parent.send(Hear(0.0, 0, by_channel=False))
 
 
-def test_a_child_serves_the_descriptors_it_was_given(stored: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_child_serves_the_file_that_comes_over_its_socket(stored: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     for limit in ("close_doors", "limit_memory", "limit_time"):
         monkeypatch.setattr(Confinement, limit, lambda *_: None)  # those of the tests stay as they are
     ours, theirs = socket.socketpair()
+    monkeypatch.setattr(sys, "argv", ["decoder_child", str(theirs.detach())])
     with stored(media.text()) as file:
-        monkeypatch.setattr(sys, "argv", ["decoder_child", str(theirs.detach()), str(os.dup(file.fileno()))])
-        decoder_child.main()
+        socket.send_fds(ours, [RECORDING], [file.fileno()])
+    decoder_child.main()
     with ours:
         assert isinstance(ParentEnd(ours).receive(), Failed)
+
+
+def test_a_child_that_waits_ends_when_its_parent_hangs_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, theirs = socket.socketpair()
+    monkeypatch.setattr(sys, "argv", ["decoder_child", str(theirs.detach())])
+    ours.close()
+    decoder_child.main()
 
 
 def test_a_frame_that_nobody_sends_is_refused() -> None:

@@ -1,4 +1,4 @@
-"""The decoder's child process: it is given one open recording, and sends its sound.
+"""The decoder's child process: it waits until it is given one open recording, and sends its sound.
 
 A process of its own for each recording, because decoders are C that was never meant for strangers' bytes: what they
 take, break or try to open ends here, and the worker with its models and other jobs goes on (ADR 0014).
@@ -16,6 +16,7 @@ from audio_text.adapters.confinement import Confinement
 from audio_text.adapters.decoder_protocol import (
     LONGEST_FRAME,
     LONGEST_PIECE,
+    RECORDING,
     Failed,
     Fault,
     Finished,
@@ -39,9 +40,17 @@ PULSE_SECONDS = 1.0
 
 
 def main() -> None:
-    """Serve the socket that the first argument names, with the file that the second one names."""
+    """Serve the socket that the first argument names, with the file that comes over it."""
     confinement = Confinement()
-    with socket.socket(fileno=int(sys.argv[1])) as connection, os.fdopen(int(sys.argv[2]), "rb") as file:
+    with socket.socket(fileno=int(sys.argv[1])) as connection:
+        _, files, _, _ = socket.recv_fds(connection, len(RECORDING), 1)
+        if not files:
+            return  # nobody wants anything of it any more
+        _serve_confined(connection, files[0], confinement)
+
+
+def _serve_confined(connection: socket.socket, descriptor: int, confinement: Confinement) -> None:
+    with os.fdopen(descriptor, "rb") as file:
         confinement.close_doors()
         confinement.limit_memory(MEMORY_BYTES)
         serve(connection, file, alive=lambda: confinement.limit_time(CPU_SECONDS))

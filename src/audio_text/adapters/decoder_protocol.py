@@ -7,6 +7,9 @@ import msgspec
 
 from audio_text.adapters.frames import MARGIN_BYTES
 
+RECORDING = b"\0"
+"""Parent, before anything else: the byte with which the open file of the recording comes."""
+
 LONGEST_PIECE = 1024 * 1024
 """Bytes of sound in one frame: a second of 32 channels. What is longer comes in several."""
 

@@ -17,6 +17,7 @@ from audio_text.adapters.audio_blocks import Blocks
 from audio_text.adapters.audio_decoding import SAMPLE_RATE, Samples, SoundTrack, is_silent, open_sound_track
 from audio_text.adapters.block_transcription import BlockTranscription, require_language
 from audio_text.adapters.channels import ChannelSplit, ChannelTranscription, distinct_channels
+from audio_text.adapters.decoders import Decoders
 from audio_text.adapters.handover import Handover
 from audio_text.adapters.models import Models
 from audio_text.adapters.whisper import (
@@ -58,6 +59,7 @@ class WhisperEngine:
         self._settings = settings
         self._stuck = stuck
         self._models = Models(settings, models, concurrency=concurrency)
+        self._decoders = Decoders()
         self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="engine")
         # Voice detection and features of a block take 100 MB for half a second: one thread for all of them
         # means one such peak at a time, and one thread's heap that keeps what was freed.
@@ -66,6 +68,7 @@ class WhisperEngine:
     async def preload(self, model: str) -> None:
         """Have the model in memory. Raises UnknownModelError, ModelUnavailableError, EngineMemoryError."""
         await asyncio.wrap_future(self._submit(self._hold, model))
+        await asyncio.to_thread(self._decoders.start_ahead)
 
     async def transcribe(
         self, audio: Path, *, model: str, options: TranscriptionOptions, resume: ResumePoint | None = None
@@ -79,6 +82,7 @@ class WhisperEngine:
         future = self._submit(self._work, handover, Assignment(audio, model, options, resume))
         work = asyncio.wrap_future(future)
         work.add_done_callback(lambda _: handover.wake())
+        future.add_done_callback(self._look_ahead)
         try:
             while (chunk := handover.take()) or not work.done():
                 if chunk:
@@ -94,6 +98,11 @@ class WhisperEngine:
     def _submit(self, function: Callable[..., None], *arguments: object) -> Future[None]:
         # the job's id in the context belongs to the log lines of its thread, too
         return self._threads.submit(copy_context().run, function, *arguments)
+
+    def _look_ahead(self, ended: Future[None]) -> None:
+        # on the engine's thread, once everybody knows how it ended: the next recording need not wait for a process
+        if not ended.cancelled():
+            self._decoders.start_ahead()
 
     async def _settle(self, work: asyncio.Future[None]) -> None:
         """Wait until a thread that is not wanted any more has noticed, and let go of how it ended."""
@@ -130,7 +139,7 @@ class WhisperEngine:
         try:
             # the recording first: one that cannot be read is not worth loading a model
             with (
-                open_sound_track(assignment.audio) as track,
+                open_sound_track(assignment.audio, self._decoders) as track,
                 self._models.lease(assignment.model, handover.check) as whisper,
             ):
                 transcription = self._transcription(whisper, track, assignment=assignment, check=handover.check)
@@ -157,7 +166,7 @@ class WhisperEngine:
         if track.channel_count > self._settings.max_channels:
             raise TooManyChannelsError.of(track.channel_count, self._settings.max_channels)
         resume = assignment.resume
-        wanted = resume.channels if resume and resume.channels else _heard_apart(assignment, check)
+        wanted = resume.channels if resume and resume.channels else _heard_apart(assignment, self._decoders, check)
         parts = {
             channel: assignment._replace(resume=resume and resume.channels.get(channel, resume)) for channel in wanted
         }
@@ -223,8 +232,8 @@ class _Nobody(NamedTuple):
 NOBODY = cast("VendorInfo", _Nobody())
 
 
-def _heard_apart(assignment: Assignment, check: Callable[[], None]) -> Sequence[int]:
-    with open_sound_track(assignment.audio) as track:
+def _heard_apart(assignment: Assignment, decoders: Decoders, check: Callable[[], None]) -> Sequence[int]:
+    with open_sound_track(assignment.audio, decoders) as track:
         return distinct_channels(_clipped(track.channels, assignment, check), count=track.channel_count)
 
 

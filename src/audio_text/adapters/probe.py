@@ -1,14 +1,12 @@
 """The probe: child processes look into containers, and get the ranges that they ask for from here."""
 
 import asyncio
-import socket
-import subprocess
-import sys
 import weakref
 from collections.abc import Awaitable, Callable
 
 import structlog
 
+from audio_text.adapters.child_process import start_child
 from audio_text.adapters.frames import LENGTH, body_length, frame
 from audio_text.adapters.probe_protocol import (
     BLOCK_BYTES,
@@ -62,18 +60,8 @@ class Child:
     """A process that looks at one object after the other."""
 
     def __init__(self) -> None:
-        self._socket, theirs = socket.socketpair()
-        with theirs:
-            self._socket.setblocking(False)
-            self._process = subprocess.Popen(  # noqa: S603 -- our own module
-                [sys.executable, "-P", "-m", CHILD_MODULE, str(theirs.fileno())],
-                # it finds what we found, and none of our secrets
-                env={"PYTHONPATH": ":".join(filter(None, sys.path))},
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                # the terminal's Ctrl-C is for us: the child ends when this end of its socket is closed
-                start_new_session=True,
-            )
+        self._socket, self._process = start_child(CHILD_MODULE)
+        self._socket.setblocking(False)
         self.probes = 0
 
     @property
