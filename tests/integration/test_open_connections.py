@@ -22,10 +22,14 @@ from services.tenants import Tenants, tenants, without_open_mode
 from services.waiting import until
 
 
-def impatient(settings: Settings) -> Settings:
-    """Keys are asked for, and remembered for half a second: what is open is looked at every second."""
-    settings = without_open_mode(settings)
+def looking_often(settings: Settings) -> Settings:
+    """Keys are remembered for half a second: what is open is looked at every second."""
     return replace(settings, access=replace(settings.access, cache_seconds=0.5))
+
+
+def impatient(settings: Settings) -> Settings:
+    """The same, and keys are asked for."""
+    return looking_often(without_open_mode(settings))
 
 
 @pytest.fixture(scope="module")
@@ -165,8 +169,8 @@ async def test_open_connections_stay_while_the_database_is_away_and_end_when_it_
 
 async def test_in_open_mode_nothing_is_watched(shared_api_settings: Settings, service: Tenants, tmp_path: Path) -> None:
     job_id = await job_of(service)
-    with api_process(shared_api_settings, tmp_path) as server:
+    with api_process(looking_often(shared_api_settings), tmp_path) as server:
         async with following(server, job_id) as socket:
             await told_of_the_job(socket)
-            await asyncio.sleep(1.5)
+            await asyncio.sleep(1.5)  # longer than it takes to look
             assert await is_open(socket)
