@@ -1,7 +1,10 @@
 import re
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from audio_text.domain.media import extension_of
 from audio_text.domain.object_keys import UPLOAD_PREFIX, belongs_to, is_key, key_behind, new_key
 
 
@@ -16,9 +19,10 @@ def test_every_new_key_is_recognised(extension: str) -> None:
     key = new_key(extension)
     assert key.startswith(UPLOAD_PREFIX)
     assert is_key(key)
+    assert extension_of(key) == extension
 
 
-@pytest.mark.parametrize("extension", [".mp3", "MP3", "../etc", "mp3\n", "a" * 17, "é"])
+@pytest.mark.parametrize("extension", [".mp3", "MP3", "../etc", "a/b", "..", "mp3\n", "a" * 17, "é"])
 def test_an_extension_that_is_none_is_refused(extension: str) -> None:
     with pytest.raises(ValueError, match="not an extension"):
         new_key(extension)
@@ -28,6 +32,12 @@ def test_nothing_else_is_a_key() -> None:
     key = new_key("mp3")
     for text in ("", "uploads/", key + "\n", "/" + key, key.upper(), key.replace(".mp3", ".mp3.exe"), f"../{key}"):
         assert not is_key(text)
+
+
+@given(st.text())
+def test_no_other_text_is_a_key(text: str) -> None:
+    assert not is_key(text)
+    assert not is_key(text + new_key("mp3")) or text == ""
 
 
 def test_a_key_is_read_from_its_address_only() -> None:
