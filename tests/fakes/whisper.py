@@ -15,9 +15,6 @@ from recordings import RATE
 
 GARBLED = "?"
 
-INAUDIBLE = RATE // 1_000
-"""Samples: times are told in milliseconds, and what is shorter than one is neither heard nor missed."""
-
 INAUDIBLE_SAMPLES = 32
 """Two milliseconds; times are told in whole ones."""
 

@@ -10,7 +10,6 @@ from fakes.repository import FakeJobRepository
 
 ADA = Caller(owner="ada", scopes=frozenset(Scope))
 BOB = Caller(owner="bob", scopes=frozenset(Scope))
-NAMELESS = Caller(scopes=frozenset(Scope))
 
 
 class CountingRepository(FakeJobRepository):
