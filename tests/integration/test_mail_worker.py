@@ -14,6 +14,7 @@ from recordings import DATA
 from services.api import Api, in_one_task, running
 from services.database import Database
 from services.smtp import Postbox, smtp_server
+from services.waiting import until
 from services.worker import WorkerProcess, worker_process
 
 ADA = "ada@example.org"
@@ -27,12 +28,6 @@ async def api(api_settings: Settings) -> AsyncIterator[tuple[Api, Postbox]]:
         mail = replace(api_settings.mail, **server, per_hour=0, per_recipient_per_hour=0)
         async with in_one_task(running(replace(api_settings, mail=mail))) as api:
             yield api, postbox
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(60):
-        while not condition():
-            await asyncio.sleep(0.02)
 
 
 async def transcribed(api: Api) -> tuple[str, str]:

@@ -1,12 +1,12 @@
 """A door in front of PostgreSQL that a test can shut, so that one test's outage is no other test's."""
 
 import asyncio
-import socket
 from contextlib import suppress
 from typing import Self
 
 import msgspec
 
+from services.api import free_port
 from services.database import Database
 
 CHUNK_BYTES = 65_536
@@ -17,7 +17,7 @@ class Relay:
 
     def __init__(self, behind: Database) -> None:
         self._behind = behind.settings
-        settings = msgspec.structs.replace(behind.settings, host="127.0.0.1", port=_free_port())
+        settings = msgspec.structs.replace(behind.settings, host="127.0.0.1", port=free_port())
         self.database = Database(settings, behind.password)
         self.is_silent = False
         self._server: asyncio.Server | None = None
@@ -67,9 +67,3 @@ class Relay:
                 writer.write(data)
                 await writer.drain()
         raise ConnectionResetError  # what one side ends, ends for the other
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
