@@ -20,7 +20,7 @@ from _memory import Sampler, confined_mib
 
 from attacks.corpus import SEED, HostileFile, corpus
 from attacks.idle import IdleSockets
-from attacks.stage import ended, exchanged, sample
+from attacks.stage import JOB_SECONDS, exchanged, sample
 from attacks.sweep import CODES, COMPLETED, Outcome, sweep
 from attacks.watch import lures
 from audio_text import logs
@@ -78,7 +78,7 @@ async def through_worker(files: list[HostileFile], folder: Path, *, count: int) 
         jobs = [await exchanged(api, file) for file in sample(files, count)]
         began = time.perf_counter()
         with worker_process(msgspec.structs.replace(settings, engine=engine), folder, "audio_small") as worker:
-            rows = [await ended(api, job) for job in jobs]
+            rows = [await api.ended(job, seconds=JOB_SECONDS) for job in jobs]
             seconds = time.perf_counter() - began
             peak = psutil.Process(worker.process.pid).memory_info().rss
             is_alive = worker.process.poll() is None

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from attacks.corpus import HostileFile
-from audio_text.domain.job import Job
 from media import wav
 from services.api import Api
 
@@ -20,14 +19,6 @@ async def exchanged(api: Api, file: HostileFile) -> str:
     path = Path(api.settings.disk.folder) / row.object_key
     await asyncio.to_thread(path.write_bytes, file.data)
     return row.id
-
-
-async def ended(api: Api, job_id: str) -> Job:
-    """The job, once it is over."""
-    async with asyncio.timeout(JOB_SECONDS):
-        while not (job := await api.services.resources.jobs.get(job_id)).status.is_terminal:
-            await asyncio.sleep(0.05)
-    return job
 
 
 def sample(files: Sequence[HostileFile], count: int) -> list[HostileFile]:

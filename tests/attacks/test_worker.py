@@ -8,7 +8,7 @@ import msgspec
 import psutil
 
 from attacks.corpus import corpus
-from attacks.stage import ended, exchanged, sample
+from attacks.stage import JOB_SECONDS, exchanged, sample
 from attacks.sweep import CODES
 from attacks.watch import lures
 from audio_text.domain.job import JobStatus
@@ -28,8 +28,8 @@ async def test_a_worker_outlives_what_was_put_in_the_place_of_recordings(api: Ap
         engine = msgspec.structs.replace(api.settings.engine, preload=["demo"])
         settings = msgspec.structs.replace(api.settings, engine=engine)
         with worker_process(settings, tmp_path, "audio_small") as worker:
-            rows = [await ended(api, job) for job in jobs]
-            after = await ended(api, last["id"])
+            rows = [await api.ended(job, seconds=JOB_SECONDS) for job in jobs]
+            after = await api.ended(last["id"], seconds=JOB_SECONDS)
             assert worker.process.poll() is None
             process = psutil.Process(worker.process.pid)
             assert process.children(recursive=True) == []

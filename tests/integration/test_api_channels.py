@@ -13,12 +13,12 @@ import webvtt
 
 import media
 from audio_text.adapters.engine import WhisperEngine
-from audio_text.domain.job import AttemptEnd, Job
+from audio_text.domain.job import AttemptEnd
 from audio_text.domain.options import Channels, TranscriptionOptions
 from audio_text.domain.transcript import Segment
 from recordings import conversation, joined, samples_of, silence, text_of, write_channels
 from services.api import Api
-from services.worker import WorkerProcess, worker_process
+from services.worker import worker_process
 
 NAMES = ["Agent", "R&D <Kim>"]
 CALL = {"model": "demo", "language": "en", "temperature": [0.0], "channels": "separate", "channel_names": NAMES}
@@ -31,13 +31,6 @@ def call(tmp_path: Path) -> bytes:
     return write_channels(tmp_path / "call.wav", samples_of("one_a"), second).read_bytes()
 
 
-async def ended(api: Api, job_id: str) -> Job:
-    async with asyncio.timeout(60):
-        while not (job := await api.services.resources.jobs.get(job_id)).status.is_terminal:
-            await asyncio.sleep(0.02)
-    return job
-
-
 async def read(api: Api, job_id: str, transcript_format: str) -> httpx.Response:
     address = f"/api/v1/job/{job_id}/transcript"
     return (await api.client.get(address, params={"format": transcript_format})).raise_for_status()
@@ -46,7 +39,7 @@ async def read(api: Api, job_id: str, transcript_format: str) -> httpx.Response:
 async def test_every_format_says_on_which_channel_what_was_said(api: Api, call: bytes, tmp_path: Path) -> None:
     job_id = (await api.submit("call.wav", call, **CALL))["id"]
     with worker_process(api.settings, tmp_path, "audio_small"):
-        job = await ended(api, job_id)
+        job = await api.ended(job_id)
     asked, answered = (f"{name}: {text_of(one)}" for name, one in zip(NAMES, ("one_a", "one_b"), strict=True))
     texts = f"{asked}\n{answered}"
 
@@ -88,10 +81,10 @@ async def test_a_call_whose_worker_is_killed_becomes_in_each_channel_what_it_wou
         async with asyncio.timeout(60):
             while len(await jobs.segments(job_id)) < 8:
                 await asyncio.sleep(0.005)
-        await asyncio.to_thread(kill, worker)
+        await asyncio.to_thread(worker.kill)
     cut = await jobs.get(job_id)
     with worker_process(settings, tmp_path, "audio_small", name="last"):
-        job = await ended(api, job_id)
+        job = await api.ended(job_id)
 
     segments = await jobs.segments(job_id)
     assert [attempt.end for attempt in await jobs.attempts(job_id)] == [AttemptEnd.lost, AttemptEnd.completed]
@@ -106,11 +99,6 @@ async def test_a_call_whose_worker_is_killed_becomes_in_each_channel_what_it_wou
         first, last = progress.position, block_end
         assert outside(own, first, last) == outside(expected, first, last)
     assert len(job.channel_progress or ()) == 2
-
-
-def kill(worker: WorkerProcess) -> None:
-    worker.process.kill()
-    worker.process.wait()
 
 
 async def in_one_go(engine: Any, models: Any, recording: Path) -> list[Segment]:

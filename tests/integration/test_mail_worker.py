@@ -2,7 +2,7 @@
 
 import asyncio
 import html
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from email.message import EmailMessage
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from services.api import Api, in_one_task, running
 from services.database import Database
 from services.smtp import Postbox, smtp_server
 from services.waiting import until
-from services.worker import WorkerProcess, worker_process
+from services.worker import worker_process
 
 ADA = "ada@example.org"
 
@@ -82,16 +82,9 @@ async def test_a_worker_killed_before_or_after_the_server_takes_a_mail_loses_non
 ) -> None:
     service, postbox = api
 
-    def killing(worker: WorkerProcess) -> Callable[[], None]:
-        def kill() -> None:
-            worker.process.kill()
-            worker.process.wait(10)
-
-        return kill
-
     with worker_process(service.settings, tmp_path, "audio_small", name="first") as worker:
         job_id, _ = await transcribed(service)
-        postbox.meanwhile[command] = killing(worker)
+        postbox.meanwhile[command] = worker.kill
         await order(service, job_id)
         await until(lambda: worker.process.poll() is not None)
     await until(lambda: len(postbox.mails) == times - 1)

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from audio_text.domain.job import AttemptEnd, Completed, Job, JobStatus
+from audio_text.domain.job import AttemptEnd, Completed, JobStatus
 from audio_text.ports import Claim
 from audio_text.settings import Settings
 from audio_text.worker import run
@@ -69,13 +69,6 @@ async def submit(api: Api, **options: Any) -> str:
     return (await api.submit("talk.wav", data, **PLAIN, **options))["id"]
 
 
-async def ended(api: Api, job_id: str) -> Job:
-    async with asyncio.timeout(60):
-        while not (job := await api.services.resources.jobs.get(job_id)).status.is_terminal:
-            await asyncio.sleep(0.05)
-    return job
-
-
 async def stored(api: Api, job_id: str) -> None:
     async with asyncio.timeout(60):
         while not await api.services.resources.jobs.segments(job_id):
@@ -90,12 +83,12 @@ async def test_a_job_that_is_stuck_in_native_code_fails_at_its_limit_and_its_pro
     async with start(**limits) as worker:
         await stored(api, stuck)
         other = await submit(api)
-        job = await ended(api, stuck)
+        job = await api.ended(stuck)
         assert await asyncio.to_thread(worker.process.wait, 60) == run.STUCK
 
     assert (job.status, job.error_code) == (JobStatus.failed, "time_limit_exceeded")
     assert await api.services.resources.jobs.segments(stuck)
-    assert (await ended(api, other)).status is JobStatus.completed
+    assert (await api.ended(other)).status is JobStatus.completed
 
 
 async def test_a_job_that_its_worker_cannot_stop_fails_at_its_hard_limit_with_the_process(
@@ -131,7 +124,7 @@ async def test_a_job_that_kills_its_workers_ends_as_a_dead_letter_while_others_a
             await until(lambda: worker.process.poll() is not None or worker.logged("job_failed"))
             deaths += worker.process.poll() is not None
 
-    job = await ended(api, poison)
+    job = await api.ended(poison)
     attempts = await api.services.resources.jobs.attempts(poison)
     assert (job.status, job.error_code, job.is_dead_letter) == (JobStatus.failed, "worker_lost", True)
     # who finds that the attempts are used up may have claimed the job for that
@@ -142,7 +135,7 @@ async def test_a_job_that_kills_its_workers_ends_as_a_dead_letter_while_others_a
     assert 0.0 < job.recomputed_seconds <= 3 * 30.0
     async with start(**RETRIES):
         for other in others:
-            done = await ended(api, other)
+            done = await api.ended(other)
             assert (done.status, done.attempt) == (JobStatus.completed, 1)
 
 

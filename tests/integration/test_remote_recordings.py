@@ -8,7 +8,6 @@ from typing import Any
 import msgspec
 import pytest
 
-from audio_text.domain.job import Job
 from audio_text.settings import Settings
 from recordings import DATA
 from services.api import Api, in_one_task, running
@@ -57,13 +56,6 @@ async def submit(api: Api, url: str, **fields: Any) -> dict[str, Any]:
     return answer.raise_for_status().json()
 
 
-async def ended(api: Api, job_id: str) -> Job:
-    async with asyncio.timeout(60):
-        while not (job := await api.services.resources.jobs.get(job_id)).status.is_terminal:
-            await asyncio.sleep(0.02)
-    return job
-
-
 async def test_a_recording_elsewhere_is_fetched_and_transcribed_like_an_upload(
     api: Api, outside: Outside, tmp_path: Path, recording: bytes
 ) -> None:
@@ -74,8 +66,8 @@ async def test_a_recording_elsewhere_is_fetched_and_transcribed_like_an_upload(
     assert outside.requests == []
 
     with worker_process(api.settings, tmp_path, "audio_small") as worker:
-        done = await ended(api, job["id"])
-        upload = await ended(api, (await api.submit("talk.flac", recording, mode="demo"))["id"])
+        done = await api.ended(job["id"])
+        upload = await api.ended((await api.submit("talk.flac", recording, mode="demo"))["id"])
         [brought] = worker.logged("recording_brought")
         assert "hush" not in await asyncio.to_thread(worker.log.read_text)
 
@@ -104,11 +96,10 @@ async def test_a_worker_that_dies_on_the_way_leaves_nothing_and_another_fetches_
     job = await submit(api, f"https://{NAME}:{outside.port}/talk.flac?token=hush")
     with worker_process(settings, tmp_path, "audio_small", name="first") as first:
         await until(lambda: bool(outside.requests))
-        first.process.kill()
-        await asyncio.to_thread(first.process.wait)
+        await asyncio.to_thread(first.kill)
     outside.pages["/talk.flac?token=hush"] = whole
     with worker_process(settings, tmp_path, "audio_small", name="second"):
-        done = await ended(api, job["id"])
+        done = await api.ended(job["id"])
 
     assert (done.status.value, done.attempt) == ("completed", 2)
     assert len(outside.requests) == 2
@@ -146,10 +137,10 @@ async def test_an_address_that_nobody_goes_to_is_refused_when_it_is_submitted(
 async def test_a_failed_fetch_may_be_retried_over_http(api: Api, outside: Outside, tmp_path: Path) -> None:
     job = await submit(api, f"https://{NAME}:{outside.port}/late.flac")
     with worker_process(api.settings, tmp_path, "audio_small"):
-        failed = await ended(api, job["id"])
+        failed = await api.ended(job["id"])
         assert failed.error_code == "remote_refused"
         outside.pages["/late.flac"] = outside.pages["/talk.flac?token=hush"]
         retried = await api.client.post(f"/api/v1/job/{job['id']}/retry")
         assert retried.status_code == 200
-        done = await ended(api, job["id"])
+        done = await api.ended(job["id"])
     assert done.status.value == "completed"

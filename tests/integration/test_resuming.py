@@ -11,7 +11,7 @@ from audio_text.domain.blocks import WINDOW_SECONDS
 from audio_text.domain.job import AttemptEnd, Job, JobStatus
 from recordings import conversation, write
 from services.api import Api
-from services.worker import WorkerProcess, worker_process
+from services.worker import worker_process
 
 SEED = 11
 KILLS = 3
@@ -22,18 +22,6 @@ async def reached(api: Api, job_id: str, segments: int) -> None:
     async with asyncio.timeout(60):
         while len(await api.services.resources.jobs.segments(job_id)) < segments:
             await asyncio.sleep(0.005)
-
-
-async def ended(api: Api, job_id: str) -> Job:
-    async with asyncio.timeout(60):
-        while not (job := await api.services.resources.jobs.get(job_id)).status.is_terminal:
-            await asyncio.sleep(0.02)
-    return job
-
-
-def kill(worker: WorkerProcess) -> None:
-    worker.process.kill()
-    worker.process.wait()
 
 
 async def test_a_job_whose_workers_are_killed_becomes_what_its_undisturbed_twin_is(api: Api, tmp_path: Path) -> None:
@@ -48,7 +36,7 @@ async def test_a_job_whose_workers_are_killed_becomes_what_its_undisturbed_twin_
     recording = (await asyncio.to_thread(write, tmp_path / "talk.wav", samples)).read_bytes()
     twin = (await api.submit("talk.wav", recording, **CHOICES))["id"]
     with worker_process(settings, tmp_path, "audio_small"):
-        expected = (await ended(api, twin), await jobs.segments(twin))
+        expected = (await api.ended(twin), await jobs.segments(twin))
 
     job_id = (await api.submit("talk.wav", recording, **CHOICES))["id"]
     cuts: list[Job] = []
@@ -57,7 +45,7 @@ async def test_a_job_whose_workers_are_killed_becomes_what_its_undisturbed_twin_
         stored += chance.randrange(3, 12)
         with worker_process(settings, tmp_path, "audio_small", name=f"killed-{number}") as worker:
             await reached(api, job_id, stored)
-            await asyncio.to_thread(kill, worker)
+            await asyncio.to_thread(worker.kill)
         cuts.append(await jobs.get(job_id))
         stored = len(await jobs.segments(job_id))
     with worker_process(settings, tmp_path, "audio_small", name="stopped") as worker:
@@ -65,7 +53,7 @@ async def test_a_job_whose_workers_are_killed_becomes_what_its_undisturbed_twin_
         await asyncio.to_thread(worker.terminate)
     cuts.append(await jobs.get(job_id))
     with worker_process(settings, tmp_path, "audio_small", name="last"):
-        job = await ended(api, job_id)
+        job = await api.ended(job_id)
 
     segments = await jobs.segments(job_id)
     ends = [attempt.end for attempt in await jobs.attempts(job_id)]

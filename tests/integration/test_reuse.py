@@ -7,18 +7,10 @@ from typing import Any
 import pytest
 
 import media
-from audio_text.domain.job import Job
 from recordings import DATA
 from services.api import Api
 from services.waiting import until
 from services.worker import worker_process
-
-
-async def ended(api: Api, job_id: str) -> Job:
-    async with asyncio.timeout(60):
-        while not (job := await api.services.resources.jobs.get(job_id)).status.is_terminal:
-            await asyncio.sleep(0.02)
-    return job
 
 
 async def transcript(api: Api, job_id: str) -> list[dict[str, Any]]:
@@ -32,8 +24,8 @@ async def test_the_same_bytes_are_answered_from_the_earlier_job_only_where_that_
     recording = await asyncio.to_thread((DATA / "one_a.flac").read_bytes)
     with worker_process(api.settings, tmp_path, "audio_small") as worker:
         submitted = [await api.submit("talk.flac", recording, mode="demo") for _ in range(2)]
-        first, decoded = [await ended(api, job["id"]) for job in submitted]
-        reused = await ended(api, (await api.submit("again.flac", recording, mode="demo", reuse=True))["id"])
+        first, decoded = [await api.ended(job["id"]) for job in submitted]
+        reused = await api.ended((await api.submit("again.flac", recording, mode="demo", reuse=True))["id"])
         await until(lambda: len(worker.logged("job_completed")) == 3)
         completions = worker.logged("job_completed")
 

@@ -21,6 +21,7 @@ from litestar import Litestar
 
 from audio_text.api.app import create_app
 from audio_text.bootstrap import ApiServices
+from audio_text.domain.job import Job
 from audio_text.settings import Settings
 from factories import make_settings
 from services.database import Database, temporary_database
@@ -30,6 +31,7 @@ from services.redis import RedisServer
 T = TypeVar("T")
 
 START_SECONDS = 60.0
+ENDED_SECONDS = 60.0
 WITH_SETTINGS = Path(__file__).with_name("api_process.py")
 SIGNING_KEY = "a signing key that only tests know!"
 
@@ -61,6 +63,13 @@ class Api:
         url = await self.upload(name, data)
         answer = await self.client.post("/api/v1/job/transcribe", json={"filename": name, "url": url, **options})
         return answer.raise_for_status().json()
+
+    async def ended(self, job_id: str, *, seconds: float = ENDED_SECONDS) -> Job:
+        """The job, once it is over. Raises TimeoutError."""
+        async with asyncio.timeout(seconds):
+            while not (job := await self.services.resources.jobs.get(job_id)).status.is_terminal:
+                await asyncio.sleep(0.02)
+        return job
 
 
 @asynccontextmanager

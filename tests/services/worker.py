@@ -41,6 +41,11 @@ class WorkerProcess:
             time.sleep(0.02)
         raise TimeoutError(f"no {event!r} in {self.log.read_text(errors='replace')[-4_000:]}")
 
+    def kill(self) -> None:
+        """Send SIGKILL, and wait until it is gone."""
+        self.process.kill()
+        self.process.wait(STOP_SECONDS)
+
     def terminate(self) -> int:
         """Send SIGTERM; the exit status."""
         self.process.terminate()
