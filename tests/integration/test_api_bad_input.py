@@ -6,19 +6,12 @@ from typing import Any
 import pytest
 
 import media
-from audio_text.settings import Settings
-from services.api import Api, in_one_task, running
+from services.api import Api
 
 JSON = {"Content-Type": "application/json"}
 PRESIGN = "/api/v1/audio/presigned-url"
 PRESIGN_OLD = "/api/v1/audio/get_presigned_url"
 TRANSCRIBE = "/api/v1/job/transcribe"
-
-
-@pytest.fixture(scope="module")
-async def shared_api(shared_api_settings: Settings) -> AsyncIterator[Api]:
-    async with in_one_task(running(shared_api_settings)) as api:
-        yield api
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 import re
 import subprocess
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import msgspec
@@ -11,16 +10,10 @@ from msgspec.structs import replace
 
 from audio_text.api.docs import ASSETS
 from audio_text.settings import Settings
-from services.api import Api, api_process, in_one_task, running
+from services.api import Api, api_process, running
 from services.programs import require
 
 PAGES = ("/docs", "/redoc")
-
-
-@pytest.fixture(scope="module")
-async def shared_api(shared_api_settings: Settings) -> AsyncIterator[Api]:
-    async with in_one_task(running(shared_api_settings)) as api:
-        yield api
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -1,6 +1,5 @@
 """Metadata, descriptions and deadlines over HTTP."""
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -8,16 +7,9 @@ import pytest
 
 import media
 from audio_text.domain.job import JobStatus
-from audio_text.settings import Settings
-from services.api import Api, in_one_task, running
+from services.api import Api
 
 NOW = datetime.now(UTC)
-
-
-@pytest.fixture(scope="module")
-async def shared_api(shared_api_settings: Settings) -> AsyncIterator[Api]:
-    async with in_one_task(running(shared_api_settings)) as api:
-        yield api
 
 
 async def _patched(api: Api, job_id: str, patch: Any, **headers: str) -> dict[str, Any]:

@@ -17,14 +17,8 @@ from audio_text.api.request_log import RequestLog
 from audio_text.bootstrap import ApiServices, open_api_services
 from audio_text.errors import AudioTextError, StoreUnavailableError
 from audio_text.settings import Settings
-from services.api import Api, in_one_task, running
+from services.api import Api, running
 from services.database import Database
-
-
-@pytest.fixture(scope="module")
-async def shared_api(shared_api_settings: Settings) -> AsyncIterator[Api]:
-    async with in_one_task(running(shared_api_settings)) as api:
-        yield api
 
 
 async def test_every_answer_names_its_request(shared_api: Api) -> None:

@@ -1,7 +1,6 @@
 """A submission that is sent several times under one Idempotency-Key is one job."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -10,15 +9,9 @@ from msgspec.structs import replace
 
 import media
 from audio_text.settings import Settings
-from services.api import Api, api_process, in_one_task, running
+from services.api import Api, api_process, running
 
 PATH = "/api/v1/job/transcribe"
-
-
-@pytest.fixture(scope="module")
-async def shared_api(shared_api_settings: Settings) -> AsyncIterator[Api]:
-    async with in_one_task(running(shared_api_settings)) as api:
-        yield api
 
 
 async def _sent(api: Api, key: str, body: dict[str, Any]) -> httpx.Response:

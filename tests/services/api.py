@@ -174,6 +174,13 @@ async def api(api_settings: Settings) -> AsyncIterator[Api]:
         yield api
 
 
+@pytest.fixture(scope="module")
+async def shared_api(shared_api_settings: Settings) -> AsyncIterator[Api]:
+    """The same for all tests of a module, for those that do not mind what the others have left."""
+    async with in_one_task(running(shared_api_settings)) as api:
+        yield api
+
+
 @asynccontextmanager
 async def in_one_task(context: AbstractAsyncContextManager[T]) -> AsyncIterator[T]:
     """Enter and leave a context in the same task, as task groups demand and async fixtures do not."""
