@@ -1,4 +1,4 @@
-"""HTTP to addresses that clients name: https to public addresses, within bounds of time and size (ADR 12).
+"""HTTP to addresses that clients name: https to public addresses, within bounds of time and size (ADR 0012).
 
 No proxy, cookie, credential or compression is used, and no connection is kept for a second request.
 """

@@ -5,7 +5,7 @@ from audio_text.domain.job import Job
 from audio_text.domain.usage import Quota, Usage
 
 WITHIN_QUOTA = "within_quota({}, {}, {}, {}, {}, {})"
-"""True, and the seconds are reserved, or an error: for a statement that adds jobs of a key."""
+"""True, and the seconds are reserved, or an error: for a statement that adds jobs of a key, or has one wait again."""
 
 # Without a quota nothing is kept, and the jobs themselves tell: those that are still there.
 USAGE = """

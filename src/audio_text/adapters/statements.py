@@ -1,4 +1,4 @@
-"""How the SQL of the table of jobs is run: what its modules share."""
+"""How SQL is run, whatever the table, and what the modules of the table of jobs share."""
 
 from collections.abc import Mapping
 from typing import Any, cast
@@ -15,7 +15,6 @@ COLUMNS = ", ".join(Job.__struct_fields__)
 # The enumeration travels as text in both directions: its own type would cost each new connection a look-up.
 SELECTED = ", ".join("status::text" if name == "status" else name for name in Job.__struct_fields__)
 VALUES = ", ".join("{}::text::job_status" if name == "status" else "{}" for name in Job.__struct_fields__)
-
 
 Condition = tuple[str, tuple[object, ...]]
 """What follows WHERE, and its parameters."""

@@ -61,7 +61,7 @@ log = structlog.get_logger(__name__)
 
 
 class Close(Enum):
-    """Why a connection ends; clients come back after anything but `over`."""
+    """Why a connection ends; clients come back unless it is `over`, or the key or the job is at fault."""
 
     over = 1000, "The job is over."
     gone = None, "The client left."

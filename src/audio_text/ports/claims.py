@@ -41,14 +41,13 @@ class JobClaims(Protocol):
     async def claim(self, tier: str, *, owner: str, lease_seconds: float) -> Job | None:
         """Take a job of the tier that may run: pending and available, or processing with its lease run out.
 
-        None whose deadline passed before anybody began it.
+        Never one whose deadline passed before anybody began it. None: nothing to do.
 
         Highest priority first; then the job of whoever has the fewest in work on this tier, None being an owner like
         any other; then the oldest. Claims at the same time may deviate between owners, and never get the same job.
         It becomes processing, attempt + 1, claims + 1, leased to `owner`, who is a worker; started_at is set at the
         first attempt. An attempt record begins, and an earlier one that never ended is marked lost; `position` is
         where it goes on.
-        None: nothing to do.
         """
         ...
 

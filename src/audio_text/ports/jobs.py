@@ -109,8 +109,8 @@ class JobRepository(JobClaims, JobUpkeep, Protocol):
         """Move failed or cancelled → pending with its attempts reset; the job as it stands then.
 
         Stored segments are kept to continue behind them, unless model or options change. It has no deadline any more.
-        A pending or processing job
-        that was retried already is returned as it is. Raises JobNotFoundError, JobStateError for a completed one.
+        A pending or processing job that was retried already is returned as it is. Raises JobNotFoundError,
+        JobStateError for a completed one.
 
         With a quota, it is decided as in `add`. A job whose model or options change takes its seconds once more; one of
         unknown length takes the reserve where it has none any more, or has it of an earlier day; others take none.

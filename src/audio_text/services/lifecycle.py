@@ -1,4 +1,4 @@
-"""Use cases on a job that exists: read it, list them, cancel, retry or delete it."""
+"""Use cases on jobs that exist: read or list them; cancel, retry, annotate or delete one."""
 
 import msgspec
 import structlog
