@@ -11,7 +11,7 @@ from audio_text.api.access import Access
 from audio_text.api.dependencies import GivenCaller, GivenServices
 from audio_text.api.dto import NAME
 from audio_text.api.problems import documented
-from audio_text.api.upload_views import MEDIA_TYPE, UploadAnswer, UploadRequest
+from audio_text.api.upload_views import CONTENT_TYPE_PATTERN, UploadAnswer, UploadRequest
 from audio_text.errors import (
     ChecksumMismatchError,
     DiskFullError,
@@ -83,7 +83,7 @@ async def presign_by_query(
         QueryParameter(
             description="Its type; empty when not known.",
             examples=[Example(value="video/mp4")],
-            schema_extra={"pattern": MEDIA_TYPE},
+            schema_extra={"pattern": CONTENT_TYPE_PATTERN},
         ),
     ] = None,
 ) -> UploadAnswer:

@@ -18,7 +18,7 @@ MOST_LINKS = 100
 
 PartNumber = Annotated[int, Meta(ge=1, le=MOST_PARTS)]
 
-MEDIA_TYPE = r"^[\x20-\x7e]{0,255}$"
+CONTENT_TYPE_PATTERN = r"^[\x20-\x7e]{0,255}$"
 
 
 class UploadRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -33,7 +33,7 @@ class UploadRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         ),
     ]
     content_type: Annotated[
-        Annotated[str, Meta(extra_json_schema={"pattern": MEDIA_TYPE})] | None,
+        Annotated[str, Meta(extra_json_schema={"pattern": CONTENT_TYPE_PATTERN})] | None,
         Meta(
             description="What the PUT will send as Content-Type, as the browser says it; empty when it does not know.",
             examples=["audio/mp4"],
@@ -54,7 +54,7 @@ class UploadRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     def __post_init__(self) -> None:
         check_name(self.filename)
-        if self.content_type and not re.fullmatch(MEDIA_TYPE, self.content_type):
+        if self.content_type and not re.fullmatch(CONTENT_TYPE_PATTERN, self.content_type):
             raise InvalidRequestError("`content_type` is not a media type such as audio/mpeg.")
         if self.file_size < 0:
             raise InvalidRequestError("`file_size` is the size of the file in bytes and cannot be negative.")
