@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from attacks.corpus import HostileFile
-from audio_text.adapters.audio_decoding import SAMPLE_RATE, open_sound_track
+from audio_text.adapters.audio_decoding import open_sound_track
+from audio_text.adapters.decoder_protocol import SAMPLE_RATE
 from audio_text.adapters.decoders import Decoders
 from audio_text.adapters.probe import PyAvProbe
 from audio_text.errors import AudioTextError

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from faster_whisper import decode_audio
 
-from audio_text.adapters.audio_decoding import SAMPLE_RATE, Samples, open_sound_track
+from audio_text.adapters.audio_decoding import Samples, open_sound_track
+from audio_text.adapters.decoder_protocol import SAMPLE_RATE
 from audio_text.adapters.decoders import Decoders
 from audio_text.errors import (
     EmptyAudioError,

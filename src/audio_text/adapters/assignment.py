@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from audio_text.adapters.audio_decoding import SAMPLE_RATE
+from audio_text.adapters.decoder_protocol import SAMPLE_RATE
 from audio_text.domain.options import TranscriptionOptions
 from audio_text.ports import ResumePoint
 

@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from audio_text.adapters.audio_decoding import SAMPLE_RATE, Samples
+from audio_text.adapters.audio_decoding import Samples
+from audio_text.adapters.decoder_protocol import SAMPLE_RATE
 from audio_text.adapters.whisper import FRAME_SAMPLES
 from audio_text.domain.blocks import longest_pause
 

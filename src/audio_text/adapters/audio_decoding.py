@@ -15,9 +15,6 @@ from audio_text.errors import EmptyAudioError, EngineMemoryError, InvalidAudioEr
 Samples = NDArray[np.int16]
 """One after the other; of several channels, a row for each."""
 
-SAMPLE_RATE = 16_000
-"""What Whisper hears."""
-
 SILENT_PEAK = 4
 """Samples that never go beyond it are silence that went through a codec: 78 dB below the loudest there can be."""
 

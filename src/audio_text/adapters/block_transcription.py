@@ -7,7 +7,8 @@ import msgspec
 
 from audio_text.adapters.assignment import Assignment
 from audio_text.adapters.audio_blocks import Block, Blocks
-from audio_text.adapters.audio_decoding import SAMPLE_RATE, Samples
+from audio_text.adapters.audio_decoding import Samples
+from audio_text.adapters.decoder_protocol import SAMPLE_RATE
 from audio_text.adapters.whisper import HeardWindow, VendorInfo, VendorSegment, Whisper, WindowStart, whisper_errors
 from audio_text.domain.blocks import PROMPT_TOKENS, Progress, prompt_tokens
 from audio_text.domain.transcript import NextWindow, Segment, TranscriptChunk, Word

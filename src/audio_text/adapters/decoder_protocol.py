@@ -10,6 +10,9 @@ from audio_text.adapters.frames import MARGIN_BYTES
 RECORDING = b"\0"
 """Parent, before anything else: the byte with which the open file of the recording comes."""
 
+SAMPLE_RATE = 16_000
+"""Of all sound that is sent: what Whisper hears."""
+
 LONGEST_PIECE = 1024 * 1024
 """Bytes of sound in one frame: a second of 32 channels. What is longer comes in several."""
 

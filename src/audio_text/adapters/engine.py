@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from audio_text.adapters.assignment import Assignment
 from audio_text.adapters.audio_blocks import Blocks
-from audio_text.adapters.audio_decoding import SAMPLE_RATE, Samples, SoundTrack, is_silent, open_sound_track
+from audio_text.adapters.audio_decoding import Samples, SoundTrack, is_silent, open_sound_track
 from audio_text.adapters.block_transcription import BlockTranscription, require_language
 from audio_text.adapters.channels import ChannelSplit, ChannelTranscription, distinct_channels
+from audio_text.adapters.decoder_protocol import SAMPLE_RATE
 from audio_text.adapters.decoders import Decoders
 from audio_text.adapters.handover import Handover
 from audio_text.adapters.models import Models

@@ -21,11 +21,9 @@ from av.error import FFmpegError
 from av.packet import Packet
 
 from audio_text.adapters.containers import UNTIMED_CONTAINERS, promises_too_much, require_possible_sound
+from audio_text.adapters.decoder_protocol import SAMPLE_RATE
 from audio_text.domain.media import DEMUXER_OPTIONS
 from audio_text.errors import EmptyAudioError, InvalidAudioError, NoSoundTrackError, TransientError
-
-SAMPLE_RATE = 16_000
-"""What Whisper hears."""
 
 GROUP_SECONDS = 1
 """Sound that is resampled at once: enough for speed, little enough to stop soon."""
