@@ -84,6 +84,11 @@ _SEPARATORS = re.compile(r"[/\\]")
 _EXTENSION = re.compile(r"[a-z0-9]{1,16}")
 
 
+def is_extension(text: str) -> bool:
+    """Whether a file of some kind may end so: in lower case, and without its dot."""
+    return _EXTENSION.fullmatch(text) is not None
+
+
 def extension_of(filename: str) -> str:
     """The extension in lower case without its dot; empty when there is none that could be a kind of file.
 
@@ -92,7 +97,7 @@ def extension_of(filename: str) -> str:
     name = _SEPARATORS.split(filename)[-1].strip()
     stem, _, extension = name.rpartition(".")
     extension = extension.lower()
-    return extension if stem and _EXTENSION.fullmatch(extension) else ""
+    return extension if stem and is_extension(extension) else ""
 
 
 def possible_extensions(filename: str, content_type: str | None, beginning: bytes) -> Iterator[str]:

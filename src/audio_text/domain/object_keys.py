@@ -5,6 +5,8 @@ import re
 import secrets
 from collections.abc import Iterable
 
+from audio_text.domain.media import is_extension
+
 UPLOAD_PREFIX = "uploads/"
 """Everything that the stores' own orphan rules may remove lies under it."""
 
@@ -13,7 +15,6 @@ _SEAL_BYTES = 6
 """Of a name's 16 bytes, those that nobody can guess, and those that say whose it is, for who knows the rest."""
 
 _KEY = re.compile(r"uploads/([0-9a-f]{2})/\1[0-9a-f]{30}(?:\.[a-z0-9]{1,16})?")
-_EXTENSION = re.compile(r"[a-z0-9]{1,16}")
 
 
 def new_key(extension: str, *, owner: str | None = None) -> str:
@@ -22,7 +23,7 @@ def new_key(extension: str, *, owner: str | None = None) -> str:
     80 of its bits are random, 48 a digest of those and the owner. The second part spreads the objects over 256 folders.
     Raises ValueError for an extension that `domain.media.extension_of` would not return.
     """
-    if extension and not _EXTENSION.fullmatch(extension):
+    if extension and not is_extension(extension):
         raise ValueError(f"not an extension: {extension!r}")
     random = secrets.token_hex(_RANDOM_BYTES)
     name = random + _seal(random, owner)
