@@ -7,15 +7,13 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from audio_text.domain.access import ApiKey, KeyLimits, Scope, Ticket
+from audio_text.domain.access import LONGEST_LIFE_SECONDS, ApiKey, KeyLimits, Scope, Ticket
 from audio_text.domain.job import Priority
 from audio_text.domain.usage import SECONDS_PER_DAY
 from audio_text.errors import InvalidFieldError
 
 LONGEST_LABEL = 128
 MOST = 2**31 - 1
-LONGEST_LIFE_SECONDS = 315_360_000
-"""Ten years; a key that is to hold for longer names no end."""
 
 LONGEST_OVERLAP_SECONDS = 2_592_000
 """Thirty days."""

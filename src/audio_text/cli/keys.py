@@ -13,17 +13,16 @@ from rich.text import Text
 
 from audio_text.bootstrap import open_keys
 from audio_text.cli.startup import start_as
-from audio_text.domain.access import ApiKey, KeyLimits, Scope
+from audio_text.domain.access import LONGEST_LIFE_SECONDS, ApiKey, KeyLimits, Scope
 from audio_text.domain.job import Priority
 from audio_text.domain.owners import EVERYBODY
+from audio_text.domain.usage import SECONDS_PER_DAY, SECONDS_PER_HOUR, SECONDS_PER_MINUTE
 from audio_text.services.access import AccessService
 from audio_text.settings import Role
 
 Result = TypeVar("Result")
 
-SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
-LONGEST_SECONDS = 315_360_000
-"""Ten years."""
+SECONDS = {"s": 1, "m": SECONDS_PER_MINUTE, "h": SECONDS_PER_HOUR, "d": SECONDS_PER_DAY}
 
 WIDE = 200
 """Columns of a table that goes into a file or a pipe, where nothing is cut off."""
@@ -40,7 +39,7 @@ class Duration(click.ParamType[int]):
             return value
         found = re.fullmatch(r"([0-9]{1,9})([smhd]?)", value)
         seconds = int(found[1]) * SECONDS[found[2] or "s"] if found else -1
-        if not 0 <= seconds <= LONGEST_SECONDS:
+        if not 0 <= seconds <= LONGEST_LIFE_SECONDS:
             self.fail(f"{value!r} is not a time such as 90d, 12h or 30m, of at most ten years.", param, ctx)
         return seconds
 

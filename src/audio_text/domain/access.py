@@ -8,6 +8,9 @@ import msgspec
 from audio_text.domain.job import Priority
 from audio_text.domain.owners import EVERYBODY, Whose, is_of
 
+LONGEST_LIFE_SECONDS = 315_360_000
+"""Ten years; a key that is to hold for longer names no end."""
+
 
 class Scope(StrEnum):
     """What a key is good for; each is asked for by itself: `submit` does not imply `read`."""

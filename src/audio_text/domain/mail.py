@@ -8,6 +8,7 @@ from string import Template
 import msgspec
 
 from audio_text.domain.job import Job
+from audio_text.domain.usage import SECONDS_PER_HOUR, SECONDS_PER_MINUTE
 
 LONGEST_BODY = 100_000
 """Characters of text in the body, two hours of speech: programs choke on more, and it is attached as a whole."""
@@ -16,7 +17,6 @@ _LONGEST_NAME = 100
 """Characters of a recording's name that are repeated."""
 
 _NO_NAME = "transcript"
-_SECONDS_PER_MINUTE, _SECONDS_PER_HOUR = 60, 3_600
 _REORDERING = frozenset("\u200e\u200f\u061c\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 """Characters that turn the direction of writing: exe.txt can be shown as txt.exe."""
 
@@ -116,8 +116,8 @@ def _printable(text: str) -> str:
 
 def _facts(job: Job) -> str:
     seconds = round(job.duration or 0)
-    hours, rest = divmod(seconds, _SECONDS_PER_HOUR)
-    minutes, seconds = divmod(rest, _SECONDS_PER_MINUTE)
+    hours, rest = divmod(seconds, SECONDS_PER_HOUR)
+    minutes, seconds = divmod(rest, SECONDS_PER_MINUTE)
     length = f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
     facts = [f"length {length}"] if job.duration else []
     facts += [f"language {job.language}"] if job.language else []
