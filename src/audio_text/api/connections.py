@@ -10,12 +10,11 @@ from contextlib import ExitStack, contextmanager
 from typing import Any, TypeVar, cast
 
 from litestar import WebSocket
-from litestar.connection import ASGIConnection
 from litestar.handlers.base import BaseRouteHandler
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from audio_text.api.access import DOWNLOAD_OPTION, TICKET_OPTION
-from audio_text.api.authentication import caller_of, credential_of
+from audio_text.api.authentication import Connection, caller_of, credential_of
 from audio_text.api.client_address import address_of
 from audio_text.api.presence import unless
 from audio_text.bootstrap import ApiServices
@@ -35,8 +34,6 @@ _DOWNLOAD = "At most {} transcripts and archives may be on their way at once: ta
 """What is told to who has too many. Each kind has places of its own: who follows jobs may read what became of them."""
 
 T = TypeVar("T")
-
-Connection = ASGIConnection[Any, Any, Any, Any]
 
 
 async def take_connection(connection: Connection, handler: BaseRouteHandler) -> None:

@@ -7,12 +7,11 @@ which is what clients know.
 import math
 from typing import Any, cast
 
-from litestar.connection import ASGIConnection
 from litestar.handlers.base import BaseRouteHandler
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from audio_text.api.access import OPTION, Access
-from audio_text.api.authentication import caller_of
+from audio_text.api.authentication import Connection, caller_of
 from audio_text.api.client_address import address_of
 from audio_text.bootstrap import ApiServices
 from audio_text.domain.access import ANYBODY
@@ -29,8 +28,6 @@ _STARTS = frozenset({"http.response.start", "websocket.http.response.start"})
 
 _UNCOUNTED = frozenset({Access.public, Access.signed})
 """Decisions of routes that do not count: whoever watches over the service, and uploads by a link that was counted."""
-
-Connection = ASGIConnection[Any, Any, Any, Any]
 
 
 def is_limiting(settings: Settings) -> bool:
