@@ -7,7 +7,7 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import Example
 from litestar.params import JSONBody, PathParameter, QueryParameter
 
-from audio_text.api.access import Access
+from audio_text.api.access import DOWNLOAD_OPTION, Access
 from audio_text.api.batch_views import BatchRequest, BatchView
 from audio_text.api.dependencies import GivenCaller, GivenServices, GivenSettings
 from audio_text.api.idempotency import REPLAYED_HEADER, GivenBatchKey, checked_key, key_of
@@ -144,7 +144,7 @@ async def cancel_batch(batch_id: BatchId, services: GivenServices, caller: Given
 
 @get(
     "/{batch_id:str}/transcripts",
-    opt={"access": Access.read, "download": True},
+    opt={"access": Access.read, DOWNLOAD_OPTION: True},
     media_type="application/zip",
     summary="Take all transcripts of a batch",
     response_description="A zip archive, written while you read it.",

@@ -91,7 +91,7 @@ _LastEventId = Annotated[
 
 @get(
     "/job/{job_id:str}/events",
-    opt={"access": Access.read, "ticket": True},
+    opt={"access": Access.read, TICKET_OPTION: True},
     summary="Follow a job",
     response_description="The stream; it ends after the update of a final status.",
     responses=documented(InvalidRequestError, JobNotFoundError, DatabaseUnavailableError, EventsUnavailableError)
@@ -120,7 +120,7 @@ async def stream_job(
 
 @get(
     "/job/events",
-    opt={"access": Access.read, "ticket": True},
+    opt={"access": Access.read, TICKET_OPTION: True},
     summary="Follow several jobs",
     response_description="The stream; it ends after the last job has ended.",
     responses=documented(

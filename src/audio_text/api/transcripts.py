@@ -11,7 +11,7 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import Example
 from litestar.params import PathParameter, QueryParameter, SkipValidation
 
-from audio_text.api.access import Access
+from audio_text.api.access import DOWNLOAD_OPTION, Access
 from audio_text.api.dependencies import GivenServices
 from audio_text.api.ids import checked_id
 from audio_text.api.negotiation import is_known, preferred
@@ -119,7 +119,7 @@ def _limits(
         "limits": Provide(_limits, sync_to_thread=False),
         "page": Provide(_page, sync_to_thread=False),
     },
-    opt={"access": Access.read, "download": True},
+    opt={"access": Access.read, DOWNLOAD_OPTION: True},
     summary="Read a transcript",
     response_description="The transcript, or what there is of it.",
     response_headers=[
