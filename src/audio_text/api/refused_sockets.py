@@ -68,7 +68,7 @@ class Handshake:
     """ASGI application around another one: how sockets are begun, and refused.
 
     A browser does not show a page the answer to a handshake. A socket that may not be is therefore accepted, told why,
-    and closed with 4000 and HTTP's status: 4401, 4403, 4404; with 1013 where it may be tried again.
+    and closed with 4000 and HTTP's status: 4400, 4401, 4403, 4404, 4429; with 1013 where it may be tried again.
     """
 
     def __init__(self, app: ASGIApp) -> None:
