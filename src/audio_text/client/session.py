@@ -19,7 +19,7 @@ from audio_text.errors import ServerUnreachableError
 FIRST_DELAY_SECONDS = 0.25
 LONGEST_DELAY_SECONDS = 8.0
 
-LONGEST_RETRY_AFTER_SECONDS = 60.0
+LONGEST_WAIT_SECONDS = 60.0
 """A service that wants to be left alone for longer is not waited for: its answer is told at once."""
 
 PASSING = frozenset(
@@ -89,7 +89,7 @@ class Session:
                 if response.is_success:
                     return response
                 wait_seconds = max(wait_seconds, retry_after_seconds(response.headers) or 0.0)
-                if is_last or response.status_code not in PASSING or wait_seconds > LONGEST_RETRY_AFTER_SECONDS:
+                if is_last or response.status_code not in PASSING or wait_seconds > LONGEST_WAIT_SECONDS:
                     raise refusal(response.status_code, response.content, response.headers)
             await self.transport.sleep(wait_seconds)
 

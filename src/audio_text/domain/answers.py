@@ -18,7 +18,7 @@ def is_passing(status: int) -> bool:
 def retry_after_seconds(headers: Mapping[str, str], *, now: datetime | None = None) -> float | None:
     """Seconds that an answer asks to wait, as a number or a date (RFC 9110), a day at most; None: it does not.
 
-    Names of headers are in lower case.
+    Names of headers are in lower case, or in any where the mapping knows no difference.
     """
     text = headers.get("retry-after", "").strip()
     try:
