@@ -113,5 +113,6 @@ class Download(Streamed):
         async with aclosing(self._parts) as parts:
             async for part in parts:
                 data = part.encode() if isinstance(part, str) else part
+                # An empty part begins the answer as well: one that has not begun in the end is 204.
                 for first in range(0, max(len(data), 1), PIECE_BYTES):
                     await outlet.write(data[first : first + PIECE_BYTES])
