@@ -9,7 +9,6 @@ import json
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import wave
 from collections.abc import Iterator
@@ -20,7 +19,7 @@ from statistics import median
 import av
 import msgspec
 import numpy as np
-import psutil
+from _memory import Sampler, high_water_mib, proportional_mib
 from av.audio.fifo import AudioFifo
 from av.audio.frame import AudioFrame
 from numpy.typing import NDArray
@@ -36,8 +35,6 @@ RATE = 16_000
 LENGTHS = {"10 s": 10, "10 min": 600, "3 h": 10_800}
 SAMPLING_SECONDS = 0.02
 """How often the memory is looked at while jobs run."""
-
-THIS = psutil.Process()
 
 
 @dataclass(frozen=True)
@@ -75,9 +72,8 @@ async def measure(case: Case) -> Outcome:
     engine = WhisperEngine(configured.engine, configured.models, concurrency=case.room)
     await engine.preload("demo")
     idle = proportional_mib()
-    sampler = Sampler()
     began = time.perf_counter()
-    with sampler:
+    with Sampler(proportional_mib, seconds=SAMPLING_SECONDS) as memory:
         results = await asyncio.gather(*(transcribe(engine, case) for _ in range(case.jobs)))
     return Outcome(
         first_seconds=min(first for first, _ in results) - began,
@@ -85,8 +81,8 @@ async def measure(case: Case) -> Outcome:
         segments=sum(segments for _, segments in results),
         idle_mib=idle,
         peak_mib=high_water_mib(),
-        busy_pss_mib=median(sampler.seen),
-        peak_pss_mib=max(sampler.seen),
+        busy_pss_mib=median(memory.seen),
+        peak_pss_mib=max(memory.seen),
     )
 
 
@@ -101,46 +97,6 @@ async def transcribe(engine: WhisperEngine, case: Case) -> tuple[float, int]:
                 await chunks.aclose()
         segments += len(chunk.segments)
     return first, segments
-
-
-class Sampler:
-    """Looks at proportional memory from a thread."""
-
-    def __init__(self) -> None:
-        self.seen: list[float] = []
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._watch)
-
-    def __enter__(self) -> None:
-        self._thread.start()
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        while not self._stop.wait(SAMPLING_SECONDS):
-            self.seen.append(proportional_mib())
-
-
-def proportional_mib() -> float:
-    """What this process takes, and the processes in which it decodes."""
-    return sum(pss_kib(process.pid) for process in (THIS, *THIS.children())) / 1024
-
-
-def pss_kib(pid: int) -> int:
-    try:
-        return kib_of(Path(f"/proc/{pid}/smaps_rollup"), "Pss:")
-    except (OSError, StopIteration):  # it has ended by now
-        return 0
-
-
-def high_water_mib() -> float:
-    return kib_of(Path("/proc/self/status"), "VmHWM:") / 1024
-
-
-def kib_of(file: Path, label: str) -> int:
-    return next(int(line.split()[1]) for line in file.read_text().splitlines() if line.startswith(label))
 
 
 def speech() -> NDArray[np.int16]:
