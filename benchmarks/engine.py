@@ -36,6 +36,9 @@ LENGTHS = {"10 s": 10, "10 min": 600, "3 h": 10_800}
 SAMPLING_SECONDS = 0.02
 """How often the memory is looked at while jobs run."""
 
+SETTLING_SECONDS = 0.5
+"""After which a decoder waits for the first recording, as in a worker that has nothing to do."""
+
 
 @dataclass(frozen=True)
 class Case:
@@ -71,6 +74,7 @@ async def measure(case: Case) -> Outcome:
     configured = settings()
     engine = WhisperEngine(configured.engine, configured.models, concurrency=case.room)
     await engine.preload("demo")
+    await asyncio.sleep(SETTLING_SECONDS)
     idle = proportional_mib()
     began = time.perf_counter()
     with Sampler(proportional_mib, seconds=SAMPLING_SECONDS) as memory:
