@@ -32,7 +32,7 @@ async def test_a_worker_outlives_what_was_put_in_the_place_of_recordings(api: Ap
             after = await api.ended(last["id"], seconds=JOB_SECONDS)
             assert worker.process.poll() is None
             process = psutil.Process(worker.process.pid)
-            assert process.children(recursive=True) == []
+            assert len(process.children(recursive=True)) <= 1, "one waits for the next recording"
             assert [file for file in process.open_files() if str(tmp_path) in file.path] == [
                 file for file in process.open_files() if file.path == str(worker.log)
             ]

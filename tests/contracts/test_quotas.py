@@ -9,11 +9,11 @@ from uuid import uuid4
 import pytest
 
 from audio_text.domain.idempotency import IdempotencyKey
-from audio_text.domain.job import Failed, Job, JobStatus
+from audio_text.domain.job import AttemptEnd, Completed, Failed, Job, JobStatus
 from audio_text.domain.options import TranscriptionOptions
 from audio_text.domain.usage import Quota, Usage
 from audio_text.errors import AudioQuotaError, ConcurrentJobsError, LimitReachedError
-from audio_text.ports import Again, BroughtRecording, Claim, JobRepository
+from audio_text.ports import Again, BroughtRecording, Claim, JobRepository, Released
 from factories import make_chunk, make_job
 from services.database import Database
 from services.repositories import OnFake, OnPostgres
@@ -44,8 +44,20 @@ async def claimed(jobs: JobRepository) -> Claim:
     return Claim(job.id, job.claims)
 
 
-async def failed(jobs: JobRepository, claim: Claim) -> None:
-    assert await jobs.fail(claim, Failed(error_code="c", error_message="m", processing_time_seconds=1.0))
+async def completed(jobs: JobRepository, claim: Claim, duration: float) -> None:
+    outcome = Completed(
+        result_text="",
+        duration=duration,
+        duration_after_vad=duration,
+        processing_time_seconds=1.0,
+        language="en",
+        language_probability=1.0,
+    )
+    assert await jobs.complete(claim, outcome)
+
+
+async def failed(jobs: JobRepository, claim: Claim, code: str = "c") -> None:
+    assert await jobs.fail(claim, Failed(error_code=code, error_message="m", processing_time_seconds=1.0))
 
 
 async def used(jobs: JobRepository, key_id: str = "a") -> tuple[float, float]:
@@ -116,17 +128,42 @@ class QuotaContract:
         assert await used(jobs) == (30, 30)
 
     @pytest.mark.parametrize("seconds", [10.0, 90.0])
-    async def test_a_length_that_a_worker_learns_takes_the_place_of_the_reserve_and_once(
+    async def test_a_length_takes_the_place_of_the_reserve_when_the_recording_was_heard_to_its_end(
         self, jobs: JobRepository, seconds: float
     ) -> None:
         assert await outcome(jobs, job_of(), audio_quota(100, unknown=40)) == "added"
         claim = await claimed(jobs)
-        for position in (1.0, 2.0):
-            assert await jobs.record(claim, make_chunk(duration=seconds, position=position))
-            assert await used(jobs) == (seconds, 0)
+        assert await jobs.record(claim, make_chunk(duration=seconds, position=seconds))
+        await completed(jobs, claim, seconds)
+        assert await used(jobs) == (seconds, 0)
         assert (await jobs.get(claim.job_id)).reserved_seconds is None
         await jobs.delete(claim.job_id)
         assert await used(jobs) == (seconds, 0)
+
+    async def test_a_length_that_is_only_guessed_takes_nothing_and_frees_nothing(self, jobs: JobRepository) -> None:
+        await jobs.add(job_of(), quota=audio_quota(100, unknown=40))
+        claim = await claimed(jobs)
+        for guess, position in ((28_796.0, 22.0), (23.0, 22.5)):
+            assert await jobs.record(claim, make_chunk(duration=guess, position=position))
+            assert await used(jobs) == (40, 40)
+        assert await jobs.record(claim, make_chunk(duration=300.0, position=60.0))
+        assert await used(jobs) == (60, 60), "so much was heard"
+        await completed(jobs, claim, 61.0)
+        assert await used(jobs) == (61, 0)
+
+    async def test_more_is_taken_as_it_is_heard_until_the_day_has_no_more(self, jobs: JobRepository) -> None:
+        quota = audio_quota(100, unknown=40)
+        await jobs.add(job_of(), quota=quota)
+        await jobs.add(job_of(duration=50.0), quota=quota)
+        claim = await claimed(jobs)
+        for position in (39.0, 60.0):
+            assert await jobs.record(claim, make_chunk(duration=900.0, position=position))
+        with pytest.raises(AudioQuotaError):
+            await jobs.record(claim, make_chunk(duration=900.0, position=60.5))
+        assert await used(jobs) == (110, 60)
+        await jobs.release(claim, delay_seconds=0.0, reason=Released(end=AttemptEnd.handed_back))
+        assert (await claimed(jobs)).job_id == claim.job_id, "what was heard takes nothing more"
+        assert await used(jobs) == (110, 60)
 
     async def test_what_is_brought_settles_its_reserve_by_what_its_header_says_and_then_by_what_it_is(
         self, jobs: JobRepository
@@ -155,11 +192,12 @@ class QuotaContract:
         await jobs.add(job_of(duration=90.0), quota=quota)
         claim = await claimed(jobs)
         with pytest.raises(AudioQuotaError):
-            await jobs.record(claim, make_chunk(duration=20.5))
+            await jobs.record(claim, make_chunk(duration=20.5, position=20.5))
         job = await jobs.get(claim.job_id)
         assert (job.duration, job.progress, job.status) == (duration, 0.0, JobStatus.processing)
         assert (await jobs.usage("a")).audio_seconds_today == 100
-        assert await jobs.record(claim, make_chunk(duration=19.5)), "headers are often a little wrong"
+        assert await jobs.record(claim, make_chunk(duration=19.5, position=19.5)), "headers are often a little wrong"
+        await completed(jobs, claim, 19.5)
         assert await used(jobs) == (109.5, 0)
         assert await outcome(jobs, job_of(duration=0.5), quota) == "audio_quota_exceeded"
 
@@ -242,8 +280,31 @@ class QuotaContract:
         await jobs.cancel(job.id)
         assert await retried(jobs, job, audio_quota(80), again=other) == "retried"
         assert await used(jobs) == (80, 40)
-        await jobs.record(await claimed(jobs), make_chunk(duration=42.0))
+        await completed(jobs, await claimed(jobs), 42.0)
         assert await used(jobs) == (82, 0)
+
+    async def test_a_clip_s_length_is_not_that_of_the_recording(self, jobs: JobRepository) -> None:
+        clip = job_of(duration=60.0, options=TranscriptionOptions(clip_end_seconds=1.0))
+        quota = audio_quota(100, unknown=60)
+        await jobs.add(clip, quota=quota)
+        claim = await claimed(jobs)
+        await jobs.record(claim, make_chunk(duration=1.0, position=1.0))
+        await jobs.cancel(clip.id)
+        await jobs.add(job_of(duration=50.0), quota=quota)
+        whole = Again(options=TranscriptionOptions())
+        assert await retried(jobs, clip, quota, again=whole) == "audio_quota_exceeded"
+        assert await retried(jobs, clip, audio_quota(150, unknown=60), again=whole) == "retried"
+
+    async def test_what_failed_for_lack_of_seconds_is_not_retried_on_a_full_day(self, jobs: JobRepository) -> None:
+        job, quota = job_of(duration=10.0), audio_quota(100)
+        await jobs.add(job, quota=quota)
+        claim = await claimed(jobs)
+        await failed(jobs, claim, "audio_quota_exceeded")
+        assert await retried(jobs, job, quota) == "retried"
+        await failed(jobs, await claimed(jobs), "audio_quota_exceeded")
+        await jobs.add(job_of(duration=90.0), quota=quota)
+        assert await retried(jobs, job, quota) == "audio_quota_exceeded"
+        assert await used(jobs) == (100, 0)
 
     async def test_an_operators_retry_asks_for_nothing_and_is_never_refused(self, jobs: JobRepository) -> None:
         job = job_of()
@@ -329,7 +390,7 @@ class TestPiccoloQuotas(OnPostgres, QuotaContract):
             await jobs.add(job, quota=quota)
         await a_day_later(database)
         assert await used(jobs) == (0, 0)
-        await jobs.record(await claimed(jobs), make_chunk(duration=30.0))
+        await completed(jobs, await claimed(jobs), 30.0)
         await jobs.cancel(waiting.id)
         assert await days(database) == [50]
         assert await retried(jobs, waiting, quota) == "retried"
@@ -345,8 +406,25 @@ class TestPiccoloQuotas(OnPostgres, QuotaContract):
         await a_day_later(database)
         assert await retried(jobs, job, quota) == "retried"
         assert await days(database) == [40, 40]
-        await jobs.record(await claimed(jobs), make_chunk(duration=10.0))
+        await completed(jobs, await claimed(jobs), 10.0)
         assert await days(database) == [40, 10]
+
+    async def test_what_is_more_counts_on_the_day_on_which_it_is_heard(
+        self, jobs: JobRepository, database: Database
+    ) -> None:
+        known, unknown, quota = job_of(duration=1.0), job_of(), audio_quota(100, unknown=40)
+        for job in (known, unknown):
+            await jobs.add(job, quota=quota)
+        await a_day_later(database)
+        first, second = await claimed(jobs), await claimed(jobs)
+        for claim in (first, second):
+            assert await jobs.record(claim, make_chunk(duration=60.0, position=60.0))
+        assert await days(database) == [41, 79]
+        with pytest.raises(AudioQuotaError):
+            await jobs.record(first, make_chunk(duration=92.0, position=92.0))
+        await execute(database, "UPDATE transcription_job SET usage_day = usage_day - 40; DELETE FROM key_usage")
+        with pytest.raises(AudioQuotaError):
+            await jobs.record(first, make_chunk(duration=900.0, position=900.0))
 
     async def test_jobs_from_before_there_were_reserves_count_on_the_day_on_which_they_came(
         self, jobs: JobRepository, database: Database

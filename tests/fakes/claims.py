@@ -84,7 +84,7 @@ class FakeJobClaims(FakeRows):
     async def note_recording(self, claim: Claim, recording: BroughtRecording) -> bool:
         changes = {"file_size_bytes": recording.size_bytes, "content_type": recording.content_type}
         if recording.duration is not None:
-            changes["duration"] = recording.duration
+            changes |= {"duration": recording.duration, "reserved_seconds": None}
         return await self._write(claim, **changes)
 
     async def record(self, claim: Claim, chunk: TranscriptChunk) -> bool:

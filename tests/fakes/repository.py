@@ -63,7 +63,7 @@ class FakeJobRepository(FakeJobSubmission, FakeJobClaims, FakeJobSearch, FakeJob
             )
         )
         is_new = (chosen.whisper_model, chosen.options) != (job.whisper_model, job.options)
-        chosen = self._held_again(chosen, quota, is_new=is_new)
+        chosen = self._held_again(chosen, quota, is_new=is_new, was_clip=job.options.is_clip)
         if is_new:
             self._segments.pop(job_id, None)
             names = (
@@ -95,15 +95,23 @@ class FakeJobRepository(FakeJobSubmission, FakeJobClaims, FakeJobSearch, FakeJob
             is_dead_letter=False,
         )
 
-    def _held_again(self, job: Job, quota: Quota | None, *, is_new: bool) -> Job:
+    def _held_again(self, job: Job, quota: Quota | None, *, is_new: bool, was_clip: bool) -> Job:
         today = datetime.now(UTC).date()
+        is_settled = job.duration is not None and job.reserved_seconds is None
         is_held = job.reserved_seconds is not None and self._usage_days.get(job.id) == today
+        takes = is_new or not (is_settled or is_held)
         seconds = None
+        if quota is not None and quota.reserve is not None:
+            if takes:
+                seconds = max(quota.reserve, job.position)
+                if is_new:
+                    is_known = is_settled and not was_clip
+                    seconds = (job.duration or 0.0) if is_known else max(quota.reserve, job.duration or 0.0)
+            elif is_settled and job.error_code == "audio_quota_exceeded":
+                seconds = 0.0
         if quota is not None:
-            if is_new or (job.duration is None and not is_held):
-                seconds = quota.reserve if job.duration is None or quota.reserve is None else job.duration
             self._take(quota, 1, seconds)
-        if is_new or seconds is not None:
+        if takes and (is_new or seconds is not None):
             self._usage_days[job.id] = today
             job = replace(job, reserved_seconds=seconds)
         return replace(job, day_limit_seconds=quota.day_limit_seconds if quota else None)
@@ -125,7 +133,7 @@ class FakeJobRepository(FakeJobSubmission, FakeJobClaims, FakeJobSearch, FakeJob
         self._unannounced.discard(job_id)
         job = self.jobs.pop(job_id, None)
         if job and job.status is JobStatus.pending and not job.claims and job.duration is None:
-            self._settle_seconds(job, 0.0)
+            self._book(job, -(job.reserved_seconds or 0.0))
         return job
 
     async def attempts(self, job_id: str) -> list[AttemptRecord]:

@@ -40,19 +40,33 @@ class FakeRows:
         """Put a job into any state, as another process might have done meanwhile."""
         fields = {"update_date": datetime.now(UTC)} | fields
         old, new = self.jobs[job_id], replace(self.jobs[job_id], **fields)
-        if new.duration not in {None, old.duration} or (old.status in UNFINISHED and _is_unheard(new)):
-            self._settle_seconds(old, new.duration or 0.0, most=new.day_limit_seconds)
-            new = replace(new, reserved_seconds=None)
+        if old.status in UNFINISHED and (old.reserved_seconds is not None or new.duration not in {None, old.duration}):
+            new = self._settled(old, new)
         self.jobs[job_id] = storable_struct(new)
         return self.jobs[job_id]
 
-    def _settle_seconds(self, job: Job, seconds: float, *, most: float | None = None) -> None:
-        day = job.key_id, self._usage_days.get(job.id, job.creation_date.date())
-        taken = (job.reserved_seconds or 0.0) if job.duration is None else job.duration
-        used = self._audio_seconds.get(day, 0.0) + seconds - taken
-        if most is not None and seconds > taken and used > most:
-            raise AudioQuotaError
-        if day in self._audio_seconds:
+    def _settled(self, old: Job, new: Job) -> Job:
+        had = (old.duration or 0.0) if old.reserved_seconds is None else old.reserved_seconds
+        reserved = None
+        if _is_unheard(new):
+            takes = 0.0
+        elif None in {old.reserved_seconds, new.reserved_seconds} or new.status is JobStatus.completed:
+            takes = had if new.duration is None else new.duration
+        else:
+            takes = reserved = max(had, new.position) if new.position > old.position else had
+        self._book(old, takes - had, most=new.day_limit_seconds)
+        return replace(new, reserved_seconds=reserved)
+
+    def _book(self, job: Job, more: float, *, most: float | None = None) -> None:
+        """What comes back, comes back to the day that it was taken from; what is more counts today."""
+        today = datetime.now(UTC).date()
+        day = job.key_id, today if more > 0 else self._usage_days.get(job.id, job.creation_date.date())
+        used = self._audio_seconds.get(day, 0.0) + more
+        if more > 0 and most is not None:
+            if used > most:
+                raise AudioQuotaError
+            self._audio_seconds[day] = used
+        elif day in self._audio_seconds:
             self._audio_seconds[day] = used
 
     def _finish(self, job_id: str, **fields: Any) -> Job:

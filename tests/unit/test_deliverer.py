@@ -271,6 +271,23 @@ async def test_what_one_process_cannot_send_another_can() -> None:
     assert len(elsewhere.mails.arrived) == 1
 
 
+async def test_what_no_process_can_send_yet_is_never_given_up() -> None:
+    world, elsewhere = World(), World()
+
+    async def lacks_settings(delivery: Delivery) -> int | None:
+        raise MailDisabledError
+
+    world.mails.answers[None] = lacks_settings
+    await world.deliveries.add(make_mail())
+    for _ in range(30):
+        await world.deliverer.deliver_due()
+        world.rows.passed += timedelta(minutes=7)
+    assert len(world.mails.arrived) == 30
+    assert world.statuses() == {"pending": 1}
+    await elsewhere.another(world.deliveries).deliver_due()
+    assert world.statuses() == {"delivered": 1}
+
+
 async def test_two_dispatchers_at_once_send_nothing_twice() -> None:
     world = World(concurrency=8, concurrency_per_endpoint=8)
     await world.endpoint()

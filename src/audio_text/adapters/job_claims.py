@@ -48,9 +48,11 @@ UPDATE transcription_job SET lease_expires_at = now() + make_interval(secs => {}
 WHERE id = {} AND claims = {} AND status = 'processing' RETURNING id
 """
 
+# A length that the recording tells takes the place of a reserve.
 NOTE_RECORDING = """
 UPDATE transcription_job
-SET file_size_bytes = {}, content_type = {}, duration = COALESCE({}, duration), update_date = now()
+SET file_size_bytes = {}, content_type = {}, duration = COALESCE({}, duration),
+    reserved_seconds = CASE WHEN {}::float8 IS NULL THEN reserved_seconds END, update_date = now()
 WHERE id = {} AND claims = {} AND status = 'processing' RETURNING id
 """
 
@@ -178,7 +180,7 @@ class PiccoloJobClaims(Statements):
 
     async def note_recording(self, claim: Claim, recording: BroughtRecording) -> bool:
         """Write down what a recording from elsewhere is."""
-        news = (recording.size_bytes, recording.content_type, recording.duration)
+        news = (recording.size_bytes, recording.content_type, recording.duration, recording.duration)
         return bool(await self._run(NOTE_RECORDING, *news, claim.job_id, claim.token, repeatable=True))
 
     async def record(self, claim: Claim, chunk: TranscriptChunk) -> bool:

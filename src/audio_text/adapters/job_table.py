@@ -61,11 +61,15 @@ SELECT {SELECTED} FROM (
 ) AS job
 """  # noqa: S608 -- our own column names
 
-# Under no id: with one that is there it would be a job that was sent again. Who takes no seconds needs none to be left.
+# Under no id: with one that is there it would be a job that was sent again. Who takes no seconds needs none to be left,
+# unless it was for lack of them that the job failed: then the day must not be full.
 IN_QUOTA = WITHIN_QUOTA.format(
     *("asked.of_key", "NULL", "1", "asked.most_jobs", "COALESCE(taken.seconds, 0)"),
     "CASE WHEN taken.seconds IS NOT NULL THEN asked.most_seconds END",
 )
+
+# Its length is that of the clip; the recording's is not known any more.
+IS_CLIP = "(found.options ->> 'clip_end_seconds' IS NOT NULL OR (found.options ->> 'clip_start_seconds')::float8 > 0)"
 
 # Another model or other options would not continue what the old ones began: then everything begins anew.
 # It waits from now on, not since it was submitted; its claims are never reset, because their tokens must not come back.
@@ -83,14 +87,19 @@ WITH asked AS (
                OR COALESCE(asked.options <> found.options, false) AS is_new
     FROM found CROSS JOIN asked WHERE found.status IN ('failed', 'cancelled')
 ), wanted AS MATERIALIZED (
-    SELECT compared.*, asked.day_limit, asked.today, taken.seconds
+    SELECT compared.*, asked.day_limit, asked.today, taken.seconds,
+           is_new OR taken.seconds IS NOT NULL AND NOT is_settled AS takes
     FROM compared JOIN found USING (id) CROSS JOIN asked CROSS JOIN LATERAL (
         SELECT CASE
             WHEN asked.reserve IS NULL THEN NULL
+            WHEN compared.is_new AND (found.reserved_seconds IS NOT NULL OR {IS_CLIP})
+                THEN GREATEST(found.duration, asked.reserve)
             WHEN compared.is_new THEN COALESCE(found.duration, asked.reserve)
-            WHEN found.duration IS NOT NULL OR found.usage_day >= asked.today AND found.reserved_seconds > 0 THEN NULL
-            ELSE asked.reserve
-        END AS seconds
+            WHEN is_settled AND found.error_code = 'audio_quota_exceeded' THEN 0
+            WHEN is_settled OR found.usage_day >= asked.today AND found.reserved_seconds > 0 THEN NULL
+            ELSE GREATEST(found.position, asked.reserve)
+        END AS seconds, is_settled
+        FROM (SELECT found.duration IS NOT NULL AND found.reserved_seconds IS NULL AS is_settled) AS known
     ) AS taken
     WHERE CASE WHEN asked.of_key IS NULL THEN true ELSE {IN_QUOTA} END
 ), retried AS (
@@ -108,8 +117,8 @@ WITH asked AS (
         duration_after_vad = CASE WHEN is_new THEN NULL ELSE duration_after_vad END,
         language = CASE WHEN is_new THEN NULL ELSE language END,
         language_probability = CASE WHEN is_new THEN NULL ELSE language_probability END,
-        reserved_seconds = CASE WHEN is_new OR seconds IS NOT NULL THEN seconds ELSE reserved_seconds END,
-        usage_day = CASE WHEN is_new OR seconds IS NOT NULL THEN today ELSE usage_day END,
+        reserved_seconds = CASE WHEN takes THEN seconds ELSE reserved_seconds END,
+        usage_day = CASE WHEN takes THEN today ELSE usage_day END,
         day_limit_seconds = day_limit, processing_time_seconds = NULL, error_code = NULL, error_message = NULL,
         is_dead_letter = false, is_unannounced = false, update_date = now()
     FROM wanted WHERE job.id = wanted.id

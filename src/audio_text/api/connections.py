@@ -33,6 +33,9 @@ _LIVE = "At most {} sockets and event streams may be open at once: close some, o
 _DOWNLOAD = "At most {} transcripts and archives may be on their way at once: take some of them to their end first."
 """What is told to who has too many. Each kind has places of its own: who follows jobs may read what became of them."""
 
+DOWNLOAD_SECONDS = 1.0
+"""When a caller is asked back that has too many downloads: some of them are over by then."""
+
 T = TypeVar("T")
 
 
@@ -81,7 +84,10 @@ def _place(connection: Connection, kind: str) -> Generator[None]:
     whose = kind, who(caller_of(connection.scope) or ANYBODY, address_of(connection))
     counts = cast("Counter[tuple[str, str]]", connection.app.state.setdefault(_OPEN, Counter()))
     if most and counts[whose] >= most:
-        raise TooManyConnectionsError(kind.format(most))
+        # Downloads come to an end by themselves, sockets and streams when their client wants it.
+        raise TooManyConnectionsError(
+            kind.format(most), retry_after_seconds=DOWNLOAD_SECONDS if kind == _DOWNLOAD else None
+        )
     counts[whose] += 1
     try:
         yield

@@ -43,6 +43,9 @@ OWNERS_SHARE = 0.5
 """Of what a process sends at once, one owner has no more: receivers that hang may all be one owner's, and whoever comes
 then must find room. Endpoints are bounded for themselves, but an owner has several."""
 
+WAIT_FOR_SETTINGS = 2
+"""Which wait of the schedule (5 minutes) is the longest where this process lacks a setting, which another may have."""
+
 LONGEST_ERROR = 300
 """Characters of a sentence in the log of a delivery."""
 
@@ -171,14 +174,16 @@ class Deliverer:
         return self._failure(delivery, attempt, error) if error else _success(attempt)
 
     def _failure(self, delivery: Delivery, attempt: DeliveryAttempt, error: AudioTextError) -> DeliveryResult:
-        # Without what another process has, or this one will have once it is deployed anew, nothing is lost either.
-        is_ours = isinstance(error, TransientError | DisabledError)
+        is_disabled = isinstance(error, DisabledError)
+        is_ours = is_disabled or isinstance(error, TransientError)
         is_final, is_gone = not is_ours, False
         if isinstance(error, DeliveryFailedError):
             is_final, is_gone = error.is_final, error.is_gone
             attempt = replace(attempt, status_code=error.status_code)
         asked, schedule = error.retry_after_seconds, self._settings.retry_seconds
-        delay = None if is_final else retry_delay(delivery.attempts, schedule, asked_seconds=asked)
+        # What another process has set up, or this one will have, is waited for as long as deliveries are kept.
+        attempts = min(delivery.attempts, len(schedule), WAIT_FOR_SETTINGS) if is_disabled else delivery.attempts
+        delay = None if is_final else retry_delay(attempts, schedule, asked_seconds=asked)
         return DeliveryResult(
             status=DeliveryStatus.failed if delay is None else DeliveryStatus.pending,
             attempt=replace(attempt, error=error.detail[:LONGEST_ERROR]),
