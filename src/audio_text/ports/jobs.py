@@ -50,9 +50,10 @@ class JobRepository(JobClaims, JobUpkeep, Protocol):
         left of today's seconds, or nothing is left: exactly, whoever else adds jobs at the same time.
 
         The duration counts from then on, whatever becomes of the job. One that is not known counts as the quota's
-        reserve until a worker learns it; the reserve is given back when the job ends, or is deleted, before anybody
-        began it, and when it fails and its recording was never brought. Whatever tells a length that takes the day
-        beyond the quota's day limit raises AudioQuotaError, and is not written.
+        reserve, or as what of it was heard if that is more, until `note_recording` or `complete` tells it; the reserve
+        is given back when the job ends, or is deleted, before anybody began it, and when it fails and its recording
+        was never brought. What is more than was taken counts today. Whatever takes a day beyond the quota's day limit
+        by that raises AudioQuotaError, and is not written.
         """
         ...
 
@@ -113,7 +114,8 @@ class JobRepository(JobClaims, JobUpkeep, Protocol):
         JobStateError for a completed one.
 
         With a quota, it is decided as in `add`. A job whose model or options change takes its seconds once more; one of
-        unknown length takes the reserve where it has none any more, or has it of an earlier day; others take none.
+        unknown length takes the reserve where it has none any more, or has it of an earlier day; others take none, and
+        where it was for lack of seconds that they failed, AudioQuotaError is raised on a day that has none left.
         """
         ...
 
