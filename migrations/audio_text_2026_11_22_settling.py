@@ -42,7 +42,9 @@ BEGIN
         takes := CASE WHEN NEW.position > OLD.position THEN GREATEST(had, NEW.position) ELSE had END;
         NEW.reserved_seconds := takes;
     END IF;
-    IF takes <= had THEN
+    IF takes = had THEN
+        RETURN NEW; -- most progress, for which the key's row is neither locked nor written anew
+    ELSIF takes < had THEN
         UPDATE key_usage SET audio_seconds = audio_seconds + takes - had
         WHERE key_id = OLD.key_id AND day = COALESCE(OLD.usage_day, (OLD.creation_date AT TIME ZONE 'UTC')::date);
     ELSIF NEW.day_limit_seconds IS NULL THEN

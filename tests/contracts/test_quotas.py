@@ -426,6 +426,19 @@ class TestPiccoloQuotas(OnPostgres, QuotaContract):
         with pytest.raises(AudioQuotaError):
             await jobs.record(first, make_chunk(duration=900.0, position=900.0))
 
+    async def test_progress_within_what_was_taken_leaves_the_key_s_row_alone(
+        self, jobs: JobRepository, database: Database
+    ) -> None:
+        versions = "SELECT xmin::text FROM key_usage"
+        await jobs.add(job_of(), quota=audio_quota(100, unknown=40))
+        [before] = await execute(database, versions)
+        claim = await claimed(jobs)
+        for position in (10.0, 40.0):
+            assert await jobs.record(claim, make_chunk(duration=90.0, position=position))
+        assert await execute(database, versions) == [before]
+        assert await jobs.record(claim, make_chunk(duration=90.0, position=41.0))
+        assert await execute(database, versions) != [before]
+
     async def test_jobs_from_before_there_were_reserves_count_on_the_day_on_which_they_came(
         self, jobs: JobRepository, database: Database
     ) -> None:

@@ -102,11 +102,10 @@ class FakeJobRepository(FakeJobSubmission, FakeJobClaims, FakeJobSearch, FakeJob
         takes = is_new or not (is_settled or is_held)
         seconds = None
         if quota is not None and quota.reserve is not None:
-            if takes:
-                seconds = max(quota.reserve, job.position)
-                if is_new:
-                    is_known = is_settled and not was_clip
-                    seconds = (job.duration or 0.0) if is_known else max(quota.reserve, job.duration or 0.0)
+            if is_new and is_settled and not was_clip:
+                seconds = job.duration
+            elif takes:
+                seconds = max(quota.reserve, (job.duration or 0.0) if is_new else job.position)
             elif is_settled and job.error_code == "audio_quota_exceeded":
                 seconds = 0.0
         if quota is not None:
