@@ -22,6 +22,9 @@ from services.api import ApiProcess, api_process, running
 from services.redis import RedisServer
 from services.tenants import without_open_mode
 
+TOKEN = "the operator's token"
+OPERATOR = {"Authorization": f"Bearer {TOKEN}"}
+
 ANSWER_NAMES = ["ratelimit-limit", "ratelimit-remaining", "ratelimit-reset", "ratelimit-policy"]
 
 
@@ -34,8 +37,21 @@ def limited(settings: Settings, *, trusted: tuple[str, ...] = ("127.0.0.0/8",), 
     )
 
 
+def guarded(settings: Settings, **limits: Any) -> Settings:
+    """The same, where keys are asked for, and the operator has a token."""
+    settings = limited(without_open_mode(settings), **limits)
+    return replace(settings, secrets=replace(settings.secrets, operator_token=TOKEN))
+
+
 def caller(number: int) -> dict[str, str]:
     return {"X-Forwarded-For": f"198.51.100.{number}"}
+
+
+async def made_key(client: httpx.AsyncClient, number: int, *, url: str = "/api/v1/keys", **asked: Any) -> str:
+    """Have the operator make a key, one to read unless something else is asked for; its secret."""
+    key = {"owner": "o", "name": "n", "scopes": ["read"]} | asked
+    answer = await client.post(url, json=key, headers=OPERATOR | caller(number))
+    return answer.raise_for_status().json()["secret"]
 
 
 def told(answer: httpx.Response) -> list[str | None]:
@@ -136,22 +152,17 @@ async def test_two_processes_let_pass_as_many_as_one(shared_api_settings: Settin
 async def test_of_submissions_to_two_processes_at_once_exactly_as_many_are_taken_as_a_key_may_have(
     shared_api_settings: Settings, tmp_path: Path
 ) -> None:
-    token = "the operator's token"
-    settings = limited(without_open_mode(shared_api_settings), unknown_audio_seconds=10)
-    secrets = replace(settings.secrets, operator_token=token)
-    settings = replace(settings, secrets=secrets, remote=replace(settings.remote, enabled=True))
+    settings = guarded(shared_api_settings, unknown_audio_seconds=10)
+    settings = replace(settings, remote=replace(settings.remote, enabled=True))
     with api_process(settings, tmp_path, wait=False) as one, api_process(settings, tmp_path) as other:
         await _until_up(one)
         both = [f"http://{api.address}/api/v1" for api in (one, other)]
-        operator = {"Authorization": f"Bearer {token}"}
 
         async def taken(limits: dict[str, int], url: str | None = None) -> tuple[dict[str, int], dict[str, Any]]:
             """Have a new key submit a recording of two seconds, or what lies elsewhere, 15 times to each of both."""
-            key = {"owner": "o", "name": "n", "scopes": ["submit", "read"], "limits": limits}
-            connections = httpx.Limits(max_connections=30)
-            async with httpx.AsyncClient(headers=operator, limits=connections, timeout=60) as client:
-                made = await client.post(f"{both[0]}/keys", json=key)
-                client.headers["Authorization"] = f"Bearer {made.raise_for_status().json()['secret']}"
+            async with httpx.AsyncClient(limits=httpx.Limits(max_connections=30), timeout=60) as client:
+                secret = await made_key(client, 16, url=f"{both[0]}/keys", scopes=["submit", "read"], limits=limits)
+                client.headers["Authorization"] = f"Bearer {secret}"
                 jobs = [{"filename": "a.wav", "url": url or await _uploaded(client, api)} for api in both]
                 answers = await asyncio.gather(
                     *(client.post(f"{both[turn % 2]}/job/transcribe", json=jobs[turn % 2]) for turn in range(30))
@@ -194,14 +205,9 @@ async def test_the_opening_of_a_socket_counts_and_is_refused_with_the_reason(
 async def test_who_may_not_is_counted_and_then_refused_before_anything_is_looked_up(
     shared_api_settings: Settings,
 ) -> None:
-    token = "the operator's token"
-    settings = limited(without_open_mode(shared_api_settings), requests_per_minute=100)
-    settings = replace(settings, secrets=replace(settings.secrets, operator_token=token))
-    async with running(settings) as api:
-        key = {"owner": "o", "name": "n", "scopes": ["read"], "limits": {"requests_per_minute": 3}}
-        operator = {"Authorization": f"Bearer {token}"}
-        made = await api.client.post("/api/v1/keys", json=key, headers=operator | caller(12))
-        api.client.headers["Authorization"] = f"Bearer {made.raise_for_status().json()['secret']}"
+    async with running(guarded(shared_api_settings, requests_per_minute=100)) as api:
+        secret = await made_key(api.client, 12, limits={"requests_per_minute": 3})
+        api.client.headers["Authorization"] = f"Bearer {secret}"
         answers = [await api.client.get(f"/api/v1/job/status/{uuid4()}") for _ in range(2)]
         answers.append(await api.client.delete(f"/api/v1/job/{uuid4()}"))
         answers += [
@@ -215,21 +221,13 @@ async def test_who_may_not_is_counted_and_then_refused_before_anything_is_looked
 async def test_invented_keys_are_refused_without_a_look_after_so_many_and_keys_in_use_go_on(
     shared_api_settings: Settings,
 ) -> None:
-    token = "the operator's token"
-    settings = limited(without_open_mode(shared_api_settings), refused_per_minute=3)
-    settings = replace(settings, secrets=replace(settings.secrets, operator_token=token))
-    async with running(settings) as api:
+    async with running(guarded(shared_api_settings, refused_per_minute=3)) as api:
 
         async def asked(secret: str, number: int = 13) -> httpx.Response:
             headers = {"Authorization": f"Bearer {secret}"} | caller(number)
             return await api.client.get("/api/v1/job/read", headers=headers)
 
-        made = {"owner": "o", "name": "n", "scopes": ["read"]}
-        operator = {"Authorization": f"Bearer {token}"} | caller(13)
-        used, fresh = [
-            (await api.client.post("/api/v1/keys", json=made, headers=operator)).raise_for_status().json()["secret"]
-            for _ in range(2)
-        ]
+        used, fresh = [await made_key(api.client, 13) for _ in range(2)]
         assert (await asked(used)).status_code == 200
         first = await api.client.get("/api/v1/job/events", params={"job": "x", "ticket": "made up"}, headers=caller(13))
         answers = [first, *[await asked(new_secret()) for _ in range(4)]]
@@ -239,27 +237,19 @@ async def test_invented_keys_are_refused_without_a_look_after_so_many_and_keys_i
         assert [(await asked(secret)).status_code for secret in (used, fresh)] == [200, 429]
         assert (await asked(fresh, 14)).status_code == 200
         assert (await asked(fresh)).status_code == 200, "it is known by now"
-        assert (await api.client.get("/api/v1/keys", headers=operator)).status_code == 200
+        assert (await api.client.get("/api/v1/keys", headers=OPERATOR | caller(13))).status_code == 200
 
 
 async def test_invented_tickets_are_refused_like_invented_keys_and_good_ones_are_good_wherever_they_come_from(
     shared_api_settings: Settings,
 ) -> None:
-    token = "the operator's token"
-    settings = limited(without_open_mode(shared_api_settings), refused_per_minute=3)
-    settings = replace(settings, secrets=replace(settings.secrets, operator_token=token))
-    async with running(settings) as api:
+    async with running(guarded(shared_api_settings, refused_per_minute=3)) as api:
 
         async def redeemed(ticket: str) -> httpx.Response:
             # No stream begins: the answer is that of a job that nobody has.
             return await api.client.get(f"/api/v1/job/{uuid4()}/events", params={"ticket": ticket}, headers=caller(15))
 
-        made = await api.client.post(
-            "/api/v1/keys",
-            json={"owner": "o", "name": "n", "scopes": ["read"]},
-            headers={"Authorization": f"Bearer {token}"} | caller(15),
-        )
-        key = {"Authorization": f"Bearer {made.raise_for_status().json()['secret']}"} | caller(15)
+        key = {"Authorization": f"Bearer {await made_key(api.client, 15)}"} | caller(15)
         good = (await api.client.post("/api/v1/tickets", headers=key)).raise_for_status().json()["ticket"]
         answers = [await redeemed(text) for text in ["made up", *[new_ticket() for _ in range(4)]]]
         assert [answer.status_code for answer in answers] == [401, 401, 401, 429, 429]
