@@ -27,12 +27,15 @@ from audio_text import logs
 from audio_text.adapters.audio_decoding import open_sound_track
 from audio_text.adapters.decoders import Decoders
 from audio_text.adapters.migrations import migrate
+from audio_text.bootstrap import open_keys
+from audio_text.domain.access import Scope
 from audio_text.settings import Settings
 from recordings import RATE, samples_of, write
 from services.api import api_process, running, settings_of
 from services.database import temporary_database
 from services.postgres import postgres_server
 from services.redis import redis_server
+from services.tenants import without_open_mode
 from services.worker import worker_process
 
 MIB = 1024 * 1024
@@ -114,17 +117,20 @@ def _opening_seconds(path: Path, decoders: Decoders, prepare: Callable[[], None]
 
 
 async def idle_sockets(folder: Path, count: int) -> None:
-    """Open so many live connections that say nothing."""
-    async with service(folder) as settings:
+    """Open so many live connections of one key that say nothing."""
+    async with service(folder) as in_open_mode:
+        settings = without_open_mode(in_open_mode)
+        async with open_keys(settings) as access:
+            _, secret = await access.create(owner="idler", name="idle", scopes=frozenset({Scope.read}))
         with api_process(settings, folder) as api:
             workers = api.workers()
             before = sum(worker.memory_info().rss for worker in workers)
-            sockets = IdleSockets(settings.api.host, int(api.address.rpartition(":")[2]))
+            sockets = IdleSockets(settings.api.host, int(api.address.rpartition(":")[2]), secret=secret)
             began = time.perf_counter()
             opened, refused = await sockets.open(count)
             seconds = time.perf_counter() - began
             after = sum(worker.memory_info().rss for worker in workers)
-            print(f"{count} idle sockets: {opened} open, {refused} refused or cut off, in {seconds:.1f} s")
+            print(f"{count} idle sockets of one key: {opened} open, {refused} refused or cut off, in {seconds:.1f} s")
             if opened:
                 print(f"  memory of the API: {(after - before) / opened / 1024:.1f} KiB a socket")
             print(f"  another client is answered in {await sockets.answer_seconds() * 1_000:.0f} ms meanwhile")

@@ -11,8 +11,9 @@ AT_ONCE = 50
 class IdleSockets:
     """Many of them; bare sockets, because a client library would take more memory than the server."""
 
-    def __init__(self, host: str, port: int, *, path: str = "/api/v1/job/ws") -> None:
+    def __init__(self, host: str, port: int, *, path: str = "/api/v1/job/ws", secret: str | None = None) -> None:
         self._host, self._port, self._path = host, port, path
+        self._key = f"Authorization: Bearer {secret}\r\n" if secret else ""
         self._open: list[asyncio.StreamWriter] = []
 
     async def open(self, count: int) -> tuple[int, int]:
@@ -33,7 +34,7 @@ class IdleSockets:
                 key = base64.b64encode(bytes(16)).decode()
                 writer.write(
                     f"GET {self._path} HTTP/1.1\r\nHost: {self._host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-                    f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
+                    f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n{self._key}\r\n".encode()
                 )
                 line = await reader.readline()
         except (OSError, TimeoutError):
