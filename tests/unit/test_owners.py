@@ -18,7 +18,9 @@ def test_everybodys_is_all_there_is() -> None:
 
 
 @pytest.mark.parametrize(
-    ("caller", "whose"), [(Caller(owner="ada"), "ada"), (Caller(), None), (ANYBODY, EVERYBODY)], ids=str
+    ("caller", "whose"),
+    [(Caller(owner="ada"), "ada"), (Caller(), None), (ANYBODY, EVERYBODY)],
+    ids=["owner", "nobody", "anybody"],
 )
 def test_a_caller_sees_in_lists_what_it_may_read_one_by_one(caller: Caller, whose: Whose) -> None:
     assert caller.whose == whose
